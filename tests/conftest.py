@@ -1,0 +1,196 @@
+"""Every test has an instance of its own and leaves no region and no process behind.
+
+What a test leaves fails it and is removed, so that the next one is judged by its own deeds.
+Several test runs may share the machine: what a process outside this run has mapped is never
+counted as ours.
+"""
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHM = Path("/dev/shm")
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+# A process that was told to end may need this long to be gone.
+GRACE_S = 3.0
+MULTIPROCESSING_HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+
+_numbers = itertools.count()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the recorded data, so that `-m "not captures"` leaves it out."""
+    for item in items:
+        if "captures" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.captures)
+
+
+# ---------------------------------------------------------------- what a test may need
+
+
+@pytest.fixture(scope="session")
+def captures() -> Path:
+    """Find the recorded market data: TICKRING_CAPTURES, or ../shared/captures by the project."""
+    named = os.environ.get("TICKRING_CAPTURES")
+    folder = Path(named) if named else ROOT.parent / "shared" / "captures"
+    if folder.is_dir():
+        return folder
+    if named:
+        pytest.fail(f"TICKRING_CAPTURES names {named}, which is no folder: correct it or unset it")
+    pytest.skip("recorded market data is absent: set TICKRING_CAPTURES to its folder")
+
+
+def _missing(what: str) -> NoReturn:
+    if IN_CI:
+        pytest.fail(f"{what}; in CI this is a failure, so that no skip hides there")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def require_tool() -> Callable[..., str]:
+    """Give the path of a program; where it is absent, skip with what to install, or in CI fail."""
+
+    def require(name: str, package: str | None = None) -> str:
+        found = shutil.which(name)
+        if found is None:
+            _missing(f"{name} is not installed: apt-get install {package or name}")
+        return found
+
+    return require
+
+
+@pytest.fixture(scope="session")
+def require_rival() -> Callable[[str], object]:
+    """Import a competitor or an oracle; these are optional, so its absence is a skip in CI too."""
+
+    def require(name: str) -> object:
+        return pytest.importorskip(name, reason=f"optional: {name} comes with make rivals")
+
+    return require
+
+
+# ---------------------------------------------------------------- an instance of its own
+
+
+class Instance(NamedTuple):
+    """A name that no other test or run uses, and a state directory that ends with the test."""
+
+    name: str
+    state_dir: Path
+
+
+def run_prefix() -> str:
+    """What the instance names of this test run begin with."""
+    return f"t{os.getpid()}x"
+
+
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Instance:
+    """Name an instance for this test; what it starts inherits the state directory."""
+    state_dir = tmp_path / "state"
+    state_dir.mkdir(mode=0o700)
+    monkeypatch.setenv("TICKRING_STATE_DIR", str(state_dir))
+    return Instance(f"{run_prefix()}{next(_numbers)}", state_dir)
+
+
+# ---------------------------------------------------------------- nothing is left behind
+
+
+def regions() -> set[str]:
+    """Name every tickring object in /dev/shm."""
+    return {path.name for path in SHM.glob("tickring.*")}
+
+
+def children() -> set[psutil.Process]:
+    """Find the living processes under this one, without the helpers of multiprocessing itself."""
+    # Nearly always there are none, and the kernel says so without a walk through all of /proc.
+    direct = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+    if direct and not any(direct):
+        return set()
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            command = " ".join(process.cmdline())
+            if any(helper in command for helper in MULTIPROCESSING_HELPERS):
+                continue
+        except psutil.NoSuchProcess:
+            continue
+        found.add(process)
+    return found
+
+
+def held_by_others(names: set[str]) -> set[str]:
+    """Pick the regions of other test runs, and those that a process outside this run has mapped."""
+    ours = {os.getpid()} | {process.pid for process in psutil.Process().children(recursive=True)}
+    others = set()
+    for name in names:
+        owner = name.split(".")[1].removeprefix("t").partition("x")[0]
+        if owner.isdigit() and int(owner) != os.getpid() and psutil.pid_exists(int(owner)):
+            others.add(name)
+    for process in psutil.process_iter():
+        if not names - others:
+            break
+        if process.pid in ours:
+            continue
+        try:
+            mapped = {Path(region.path).name for region in process.memory_maps()}
+        except (psutil.Error, OSError):
+            continue
+        others |= names & mapped
+    return others
+
+
+class Leaks(NamedTuple):
+    """What a test left: region names, processes."""
+
+    regions: set[str]
+    processes: set[psutil.Process]
+
+    def told(self) -> str:
+        """Say it in one line, or nothing where nothing was left."""
+        parts = []
+        if self.regions:
+            parts.append("left in /dev/shm: " + ", ".join(sorted(self.regions)))
+        if self.processes:
+            parts.append("left running: " + ", ".join(f"pid {p.pid}" for p in self.processes))
+        return "; ".join(parts)
+
+
+def leaks_since(regions_before: set[str], children_before: set[psutil.Process]) -> Leaks:
+    """Find what is here now, was not then, and is this run's; processes have GRACE_S to end."""
+    started = children() - children_before
+    if started:
+        _, alive = psutil.wait_procs(list(started), timeout=GRACE_S)
+        started = {process for process in alive if process in children()}
+    new = regions() - regions_before
+    if new:
+        new = (new - held_by_others(new)) & regions()
+    return Leaks(new, started)
+
+
+def remove(leaks: Leaks) -> None:
+    """Clear what a test left."""
+    for process in leaks.processes:
+        process.kill()
+    for name in leaks.regions:
+        (SHM / name).unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Fail the test that leaves a region or a child process."""
+    before = regions(), children()
+    yield
+    leaks = leaks_since(*before)
+    if told := leaks.told():
+        remove(leaks)
+        pytest.fail(told)
