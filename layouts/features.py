@@ -10,13 +10,14 @@
     72  39 x f64             the columns below, in the order of `COLUMNS`
 384 bytes: 3 x 128.
 
-**Why it is right** Terms of the formulas: k is `row_no`; m_k the mid, p the last trade's price, b, a the best bid and ask,
-qb, qa their quantities, v_k the quantity traded by row k (0 on a row that is no trade), r_k = ln m_k - ln m_{k-1};
+**Why it is right** Terms of the formulas: k is `row_no`; m_k the mid, p the last trade's price, b, a the best bid and
+ask, qb, qa their quantities, v_k the quantity traded by row k (0 on a row that is no trade), r_k = ln m_k - ln m_{k-1};
 mean_n and std_n run over the last n rows, std with n - 1 in the denominator. Windows count rows, never time.
-`ts_event` and record order are the only inputs besides prices and quantities: no clock is read, so live and replay agree.
+`ts_event` and record order are the only inputs besides prices and quantities: no clock is read, so live and replay
+agree.
 
-**Invariants** (1) A column is NaN exactly while its ready bit is unset. (2) Cumulative columns restart at the first row of
-a new UTC day of `ts_event`. (3) Columns are only ever appended; the ABI hash guards their order.
+**Invariants** (1) A column is NaN exactly while its ready bit is unset. (2) Cumulative columns restart at the first row
+of a new UTC day of `ts_event`. (3) Columns are only ever appended; the ABI hash guards their order.
 """
 
 from typing import NamedTuple
