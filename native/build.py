@@ -1,0 +1,62 @@
+"""Builds `shm._native` from every `native/*.c`; its Python face is every `native/*_api.h`.
+
+An `*_api.h` holds plain declarations only, so that cffi can read it once its preprocessor lines are gone: a new
+part of the core adds its `.c` and `_api.h` beside the others and nothing here. Symbols keep default visibility,
+because njit code calls them by name.
+"""
+
+import re
+from pathlib import Path
+
+from cffi import FFI
+
+NATIVE = Path(__file__).resolve().parent
+ROOT = NATIVE.parent
+
+# The fields that Python reads or sets; `...;` lets the compiler fill in the rest.
+PRELUDE = """
+typedef struct tr_producer {
+    int64_t mask; int64_t stride; int64_t next; int64_t limit; int64_t mode; int64_t timeout_ns; ...;
+} tr_producer;
+typedef struct tr_reader {
+    int64_t mask; int64_t stride; int64_t next; int64_t lost_from; int64_t lost_to; int64_t lost_total; int64_t rejoin; ...;
+} tr_reader;
+#define TR_OK ...
+#define TR_EMPTY ...
+#define TR_LAPPED ...
+#define TR_WOULD_BLOCK ...
+#define TR_SEQ_EXHAUSTED ...
+#define TR_BAD_ARGUMENT ...
+#define TR_NO_ENTRY ...
+#define TR_TAKEN ...
+"""
+
+COMPILE_ARGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-fno-math-errno"]
+
+
+def declarations() -> str:
+    """Return the text for cffi: the prelude, then every `*_api.h` without its preprocessor lines and comments."""
+    parts = [PRELUDE]
+    for header in sorted(NATIVE.glob("*_api.h")):
+        text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
+        parts.append("\n".join(line for line in text.splitlines() if not line.startswith("#")))
+    return "\n".join(parts)
+
+
+def make_builder(module: str = "shm._native", extra_args: tuple[str, ...] = ()) -> FFI:
+    """Return the cffi builder of `module`; `extra_args` make the sanitizer and hook builds of the tests."""
+    builder = FFI()
+    builder.cdef(declarations())
+    headers = sorted(path.name for path in NATIVE.glob("*_api.h"))
+    builder.set_source(
+        module,
+        "\n".join(f'#include "{name}"' for name in headers),
+        sources=sorted(f"native/{path.name}" for path in NATIVE.glob("*.c") if path.stem != "_native"),
+        include_dirs=["native"],
+        depends=sorted(f"native/{path.name}" for path in NATIVE.glob("*.h")),
+        extra_compile_args=[*COMPILE_ARGS, *extra_args],
+    )
+    return builder
+
+
+ffibuilder = make_builder()

@@ -1,0 +1,284 @@
+/* The calls of ring_api.h that touch slots: life cycle, publish, read, .latest. Protocol: ring.h. */
+#define _GNU_SOURCE
+#include "ring_api.h"
+
+#include <sched.h>
+#include <time.h>
+
+#include "layouts.h"
+
+#define TR_PAGE 4096
+
+static int64_t tr_round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+static int64_t tr_data_header_bytes(int64_t description_bytes) {
+    return tr_round_up(TR_DESCRIPTION_OFFSET + description_bytes, TR_PAGE);
+}
+
+int64_t tr_data_bytes(int64_t stride, int64_t slots, int64_t description_bytes) {
+    return tr_data_header_bytes(description_bytes) + tr_round_up(stride * slots, TR_PAGE);
+}
+
+int64_t tr_producer_bytes(void) { return (int64_t)sizeof(tr_producer); }
+int64_t tr_reader_bytes(void) { return (int64_t)sizeof(tr_reader); }
+
+/* Fills a fresh zeroed region, all but the magic. Strides are multiples of 64, slots a power of two. */
+int64_t tr_data_init(void *data, int64_t stride, int64_t slots, int64_t mode, const char *description,
+                     int64_t description_bytes, const uint8_t *abi_hash, const uint8_t *ring_uuid,
+                     const uint8_t *boot_id, int64_t created_ns, int64_t first_seq) {
+    if (stride < 64 || stride % 64 || slots < 2 || (slots & (slots - 1)) || first_seq < 1 || first_seq >= TR_SEQ_END) {
+        return TR_BAD_ARGUMENT;
+    }
+    struct tr_data *d = data;
+    TR_STORE_RELEASE(&d->magic, 0);
+    d->layout_version = TR_LAYOUT_VERSION;
+    d->byte_order = TR_BYTE_ORDER;
+    d->header_bytes = tr_data_header_bytes(description_bytes);
+    d->slot_stride = stride;
+    d->slots = slots;
+    d->mask = slots - 1;
+    d->mode = (int32_t)mode;
+    d->description_bytes = (int32_t)description_bytes;
+    memcpy(d->abi_hash, abi_hash, 16);
+    memcpy(d->ring_uuid, ring_uuid, 16);
+    memcpy(d->boot_id, boot_id, 16);
+    d->created_ns = created_ns;
+    d->first_seq = first_seq;
+    d->head = first_seq;
+    d->state = TR_INIT;
+    memcpy((uint8_t *)data + TR_DESCRIPTION_OFFSET, description, (size_t)description_bytes);
+    return TR_OK;
+}
+
+void tr_data_commit(void *data) { TR_STORE_RELEASE(&((struct tr_data *)data)->magic, TR_MAGIC_DATA); }
+
+/* Continues after the newest complete slot: slots are the truth, head is a hint that trails by at most one record. */
+int64_t tr_producer_open(tr_producer *p, void *data, void *control, int64_t timeout_ns) {
+    struct tr_data *d = data;
+    p->data = d;
+    p->control = control;
+    p->slots = (uint8_t *)data + d->header_bytes;
+    p->mask = d->mask;
+    p->stride = d->slot_stride;
+    p->mode = d->mode;
+    p->timeout_ns = timeout_ns;
+    p->next = TR_LOAD_ACQUIRE(&d->head);
+    if (d->mode != TR_LATEST) {
+        for (int64_t walked = 0; walked < d->slots; walked++) {
+            if (TR_LOAD_ACQUIRE(tr_stamp(p->slots, p->mask, p->stride, p->next)) != 2 * p->next + 2) break;
+            p->next++;
+        }
+        TR_STORE_RELEASE(&d->head, p->next);
+    }
+    p->limit = p->mode == TR_WAIT ? p->next : TR_SEQ_END;
+    if (control) TR_STORE_RELEASE(&((struct tr_control *)control)->membarrier_ready, tr_wait_register() == 0);
+    return p->next;
+}
+
+/* A new incarnation: recorded as (epoch, first seq) before the epoch itself is shown. */
+int64_t tr_producer_take_epoch(tr_producer *p, int64_t epoch, int64_t pid, int64_t start_time, int64_t now_ns) {
+    struct tr_data *d = p->data;
+    if (epoch <= d->epoch) return TR_BAD_ARGUMENT;
+    int64_t taken = d->epochs_taken;
+    d->epochs[taken % TR_EPOCHS_KEPT] = (struct tr_epoch){epoch, p->next};
+    TR_STORE_RELEASE(&d->epochs_taken, taken + 1);
+    d->producer_pid = pid;
+    d->producer_start_time = start_time;
+    if (taken) d->restarts++;
+    TR_STORE_RELEASE(&d->heartbeat_ns, now_ns);
+    TR_STORE_RELEASE(&d->epoch, epoch);
+    TR_STORE_RELEASE(&d->state, TR_LIVE);
+    return TR_OK;
+}
+
+void tr_producer_set_state(tr_producer *p, int64_t state) {
+    TR_STORE_RELEASE(&p->data->state, state);
+    if (p->control && TR_LOAD_RELAXED(&p->control->sleepers)) tr_wake(p->control);
+}
+
+void tr_producer_heartbeat(tr_producer *p, int64_t now_ns) { TR_STORE_RELEASE(&p->data->heartbeat_ns, now_ns); }
+
+int64_t tr_reader_open(tr_reader *r, const void *data) {
+    const struct tr_data *d = data;
+    r->data = d;
+    r->slots = (const uint8_t *)data + d->header_bytes;
+    r->mask = d->mask;
+    r->stride = d->slot_stride;
+    r->next = TR_LOAD_ACQUIRE(&d->head);
+    r->lost_from = r->lost_to = r->lost_total = 0;
+    r->rejoin = 2;
+    return r->next;
+}
+
+/* Step P0's slow half: the minimum over ACTIVE cursors; over none of them the current position, never infinity. */
+static TR_COLD int64_t tr_rescan(tr_producer *p) {
+    if (p->mode != TR_WAIT) return p->limit;
+    int64_t least = p->next;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    for (int64_t i = 0; p->control && i < TR_CONSUMERS; i++) {
+        struct tr_entry *e = &p->control->entry[i];
+        int64_t state = TR_LOAD_ACQUIRE(&e->state);
+        if (TR_LOAD_ACQUIRE(&e->verdict_dead)) continue;
+        if (state == TR_RESERVED) return p->limit = p->next; /* a required consumer has not come yet */
+        if (state != TR_ACTIVE) continue;
+        int64_t cursor = TR_LOAD_ACQUIRE(&e->cursor);
+        if (cursor < least) least = cursor;
+    }
+    p->limit = least + p->mask + 1;
+    return p->limit;
+}
+
+/* Free slots now: how many records may be published without waiting. */
+int64_t tr_room(tr_producer *p) {
+    if (p->mode != TR_WAIT) return TR_SEQ_END - p->next;
+    return tr_rescan(p) - p->next;
+}
+
+/* Step P0 when the cached limit is reached. */
+static TR_COLD int64_t tr_make_room(tr_producer *p) {
+    if (p->next >= TR_SEQ_END) return TR_SEQ_EXHAUSTED;
+    if (tr_rescan(p) > p->next) return TR_OK;
+    int64_t start = tr_monotonic_ns();
+    for (int64_t turn = 0;; turn++) {
+        if (turn < 256) {
+            tr_pause();
+        } else if (turn < 512) {
+            sched_yield();
+        } else {
+            nanosleep(&(struct timespec){0, 50000}, NULL);
+        }
+        int64_t passed = tr_monotonic_ns() - start;
+        if (tr_rescan(p) > p->next) {
+            p->data->back_pressure_ns += passed;
+            return TR_OK;
+        }
+        if (passed >= p->timeout_ns) return TR_WOULD_BLOCK;
+    }
+}
+
+int64_t tr_publish(tr_producer *p, const void *record) {
+    if (TR_UNLIKELY(p->next >= p->limit)) {
+        TR_HOOK(TR_P0, p->next);
+        int64_t status = tr_make_room(p);
+        if (status < 0) return status;
+    }
+    tr_write_slot(p, record);
+    tr_ring_bell(p);
+    return p->next - 1;
+}
+
+/* Publishes n records whose publish_delta_ns is filled in (saturating) from one clock reading. */
+int64_t tr_publish_batch(tr_producer *p, void *records, int64_t n) {
+    uint8_t *from = records;
+    int64_t first = p->next;
+    int64_t now_ns = tr_now_ns();
+    for (int64_t i = 0; i < n; i++, from += p->stride) {
+        if (TR_UNLIKELY(p->next >= p->limit)) {
+            TR_HOOK(TR_P0, p->next);
+            int64_t status = tr_make_room(p);
+            if (status < 0) return status;
+        }
+        struct tr_event *event = (struct tr_event *)(void *)from; /* every record opens with the same header */
+        int64_t delta = now_ns - event->ts_recv;
+        event->publish_delta_ns = delta < 0 ? 0 : delta > UINT32_MAX ? UINT32_MAX : (uint32_t)delta;
+        tr_write_slot(p, (const int64_t *)(const void *)from);
+    }
+    tr_ring_bell(p);
+    return first;
+}
+
+int64_t tr_head(const tr_reader *r) { return TR_LOAD_ACQUIRE(&r->data->head); }
+
+/* The oldest seq that a reader may still get: the slot of `head` itself may be under the pen. */
+int64_t tr_oldest(const tr_reader *r) {
+    int64_t oldest = tr_head(r) - r->mask;
+    return oldest > r->data->first_seq ? oldest : r->data->first_seq;
+}
+
+int64_t tr_read(tr_reader *r, int64_t seq, void *record) { return tr_read_slot(r, seq, record); }
+
+/* Moves a lapped reader on and tells the exact range that it lost. */
+static TR_COLD int64_t tr_note_lap(tr_reader *r) {
+    int64_t head = TR_LOAD_ACQUIRE(&r->data->head);
+    int64_t go_on = r->rejoin > 0 ? head - (r->mask + 1) / r->rejoin : head - 1;
+    if (go_on <= r->next) go_on = r->next + 1;
+    r->lost_from = r->next;
+    r->lost_to = go_on - 1;
+    r->lost_total += go_on - r->next;
+    r->next = go_on;
+    return TR_LAPPED;
+}
+
+int64_t tr_poll_batch(tr_reader *r, void *records, int64_t max_records) {
+    uint8_t *to = records;
+    int64_t seq = r->next;
+    int64_t end = seq + max_records;
+    for (; seq < end; seq++, to += r->stride) {
+        int64_t status = tr_read_slot(r, seq, (int64_t *)(void *)to);
+        if (TR_LIKELY(status == TR_OK)) continue;
+        if (status == TR_LAPPED && seq == r->next) return tr_note_lap(r);
+        break;
+    }
+    int64_t n = seq - r->next;
+    r->next = seq;
+    return n;
+}
+
+static void tr_copy_words(void *to, const void *from, int64_t n_bytes) {
+#if defined(TR_FENCE_FREE)
+    for (int64_t i = 0; i < n_bytes / 8; i++) ((int64_t *)to)[i] = TR_LOAD_ACQUIRE((const int64_t *)from + i);
+#else
+    const volatile tr_vector *source = from;
+    tr_vector *target = to;
+    for (int64_t i = 0; i < n_bytes / 16; i++) target[i] = source[i];
+#endif
+}
+
+/* Copies up to n records from from_seq on, then drops what was overwritten meanwhile: returns how many of the copied
+ * ones are good; the first of them is seq *first_kept, at index *first_kept - from_seq of `records`. */
+int64_t tr_read_many(const tr_reader *r, int64_t from_seq, int64_t n, void *records, int64_t *first_kept) {
+    int64_t head = TR_LOAD_ACQUIRE(&r->data->head);
+    int64_t end = from_seq + n < head ? from_seq + n : head;
+    int64_t seq = from_seq;
+    uint8_t *to = records;
+    while (seq < end) {
+        int64_t at = seq & r->mask;
+        int64_t run = r->mask + 1 - at < end - seq ? r->mask + 1 - at : end - seq;
+        tr_copy_words(to, r->slots + at * r->stride, run * r->stride);
+        to += run * r->stride;
+        seq += run;
+    }
+    TR_FENCE_ACQUIRE();
+    int64_t oldest = TR_LOAD_RELAXED(&r->data->head) - r->mask;
+    *first_kept = oldest > from_seq ? oldest : from_seq;
+    return end > *first_kept ? end - *first_kept : 0;
+}
+
+/* One slot per instrument: the stamp counts that slot's own versions; an odd stamp left by a crash is reused. */
+void tr_latest_store(tr_producer *p, int64_t index, const void *record) {
+    int64_t *slot = (int64_t *)(void *)(p->slots + index * p->stride);
+    int64_t odd = TR_LOAD_RELAXED(slot) | 1;
+    TR_STORE_RELAXED(slot, odd);
+    TR_FENCE_RELEASE();
+    tr_store_record(slot, record, p->stride);
+    TR_STORE_RELEASE(slot, odd + 1);
+}
+
+int64_t tr_latest_load(const tr_reader *r, int64_t index, void *record) {
+    const int64_t *slot = (const int64_t *)(const void *)(r->slots + index * r->stride);
+    for (int64_t attempt = 0; attempt < 1000; attempt++) {
+        int64_t stamp = TR_LOAD_ACQUIRE(slot);
+        if (stamp == 0) return TR_EMPTY;
+        if (stamp & 1) {
+            tr_pause();
+            continue;
+        }
+        tr_load_record(record, slot, r->stride);
+        TR_FENCE_ACQUIRE();
+        if (TR_LOAD_RELAXED(slot) == stamp) {
+            *(int64_t *)record = stamp;
+            return TR_OK;
+        }
+    }
+    return TR_LAPPED; /* the producer stopped in mid-write: what the slot held is gone until it writes again */
+}
