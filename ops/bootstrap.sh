@@ -44,7 +44,8 @@ find_python() {
     for candidate in python3 python3.13 python3.14 python; do
         is_new_enough "$candidate" 13 99 && printf '%s\n' "$candidate" && return
     done
-    fail "no Python >= $OLDEST on PATH (python3 is $(python3 -V 2>&1 | head -n 1)): install one (Debian 12 and later: 'apt-get install python3 python3-venv python3-dev'), or name it with 'make setup PYTHON=/path/to/python3.11'."
+    found=$(python3 -V 2>/dev/null) || found=absent
+    fail "no Python >= $OLDEST on PATH (python3 is $found): install one (Debian 12 and later: 'apt-get install python3 python3-venv python3-dev'), or name it with 'make setup PYTHON=/path/to/python3.11'."
 }
 
 need_venv() { # python
@@ -80,6 +81,7 @@ find_compiler() {
 # build and not a second installation.
 install() { # directory
     venv=$1
+    [ -w . ] || fail "$(pwd) is not writable by $(id -un), and the environment is made in it: clone the project into a folder of your own."
     python=$(find_python)
     need_venv "$python"
     need_headers "$python"
@@ -92,7 +94,7 @@ install() { # directory
             "$("$python" -V)" "$venv"
         rm -rf "$venv"
         "$python" -m venv "$venv" ||
-            fail "'$python -m venv $venv' failed: the folder must be writable and have 1.5 GB free; a broken attempt goes with 'make clean'."
+            fail "'$python -m venv $venv' failed: 1 GB must be free here; a broken attempt goes with 'make clean'."
         "$venv/bin/python" -m pip install --quiet --require-hashes -r requirements.lock ||
             fail "the packages of requirements.lock could not be installed (pip's message is above): pip needs a package index, reached directly or as pip's own configuration names it."
         printf '%s' "$lock_sum" >"$venv/lock-sum"
