@@ -1,0 +1,170 @@
+"""The C book holds what a plain dictionary would, sorted, at every bound, and its bytes are the book."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shm.book import ASK, BID, Book, BookError, Change
+
+SIDES = st.sampled_from([BID, ASK])
+PRICES = st.integers(1, 24)
+UPDATES = st.lists(st.tuples(SIDES, PRICES, st.integers(0, 3)), max_size=120)
+
+
+class DictBook:
+    """The reference: two dictionaries, sorted when asked."""
+
+    def __init__(self) -> None:
+        self.levels = {BID: {}, ASK: {}}
+
+    def apply(self, side: int, price: int, qty: int) -> Change:
+        before, best = self.levels[side].get(price), self.best(side)
+        if qty:
+            self.levels[side][price] = qty
+        elif before is None:
+            return Change.ABSENT
+        else:
+            del self.levels[side][price]
+        if before == qty:
+            return Change.SAME
+        return Change.TOP if price == best or price == self.best(side) else Change.CHANGED
+
+    def best(self, side: int) -> int | None:
+        prices = self.levels[side]
+        return (max(prices) if side == BID else min(prices)) if prices else None
+
+    def depth(self, side: int) -> list[tuple[int, int]]:
+        return sorted(self.levels[side].items(), reverse=side == BID)
+
+    def truncate(self, side: int, depth: int) -> list[int]:
+        cut = [price for price, _ in self.depth(side)[depth:]]
+        for price in cut:
+            del self.levels[side][price]
+        return cut[::-1]
+
+
+def same(book: Book, reference: DictBook) -> bool:
+    return book.check() == 0 and all(
+        book.depth(side, 1000) == reference.depth(side) for side in (BID, ASK)
+    )
+
+
+@given(UPDATES, st.integers(1, 5))
+@settings(max_examples=300)
+def test_updates_equal_a_dictionary(updates, capacity) -> None:
+    """Each outcome and the whole book agree after every update, while the book grows."""
+    book, reference = Book(capacity), DictBook()
+    for side, price, qty in updates:
+        assert book.apply(side, price, qty) is reference.apply(side, price, qty)
+        assert same(book, reference)
+
+
+@given(UPDATES, st.integers(0, 12))
+def test_truncation_cuts_the_worst(updates, depth) -> None:
+    """What is cut is what a dictionary sorted by price would cut, named worst first."""
+    book, reference = Book(4), DictBook()
+    for update in updates:
+        book.apply(*update)
+        reference.apply(*update)
+    for side in (BID, ASK):
+        assert book.truncate(side, depth) == reference.truncate(side, depth)
+    assert same(book, reference)
+
+
+@given(SIDES, st.lists(st.tuples(PRICES, st.integers(0, 3)), max_size=60))
+@settings(max_examples=300)
+def test_a_snapshot_in_any_order_equals_a_dictionary(side, levels) -> None:
+    """The last of equal prices counts and empty levels are left out, whatever the order."""
+    book = Book(2)
+    book.apply(side, 99, 5)
+    expected = {price: qty for price, qty in dict(levels).items() if qty}
+    assert book.load(side, levels) == len(expected)
+    assert book.depth(side, 1000) == sorted(expected.items(), reverse=side == BID)
+    assert book.check() == 0
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending", "shuffled", "two runs"])
+@pytest.mark.parametrize("side", [BID, ASK])
+def test_a_full_depth_snapshot_loads_in_any_order(side, order) -> None:
+    """46,000 levels come out sorted from each wire order."""
+    levels = [(price, price % 97 + 1) for price in range(1, 46_001)]
+    wire = list(levels)
+    if order == "descending":
+        wire.reverse()
+    elif order == "shuffled":
+        random.Random(7).shuffle(wire)
+    elif order == "two runs":
+        wire = wire[1::2] + wire[0::2]
+    book = Book(46_000)
+    assert book.load(side, wire) == 46_000
+    assert book.depth(side, 46_000) == sorted(levels, reverse=side == BID)
+    assert book.capacity == 46_000
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9])
+def test_capacity_is_the_bound_and_growing_keeps_the_book(count) -> None:
+    """A book of 8 holds 8; the ninth level makes it grow and loses nothing."""
+    book = Book(8)
+    for price in range(1, count + 1):
+        book.apply(ASK, price, price)
+    assert book.capacity == (8 if count <= 8 else 16)
+    assert book.depth(ASK, 100) == [(price, price) for price in range(1, count + 1)]
+    assert book.depth(BID, 100) == []
+
+
+def test_a_book_moves_as_bytes() -> None:
+    """A copy by bytes is the same book and independent of the first."""
+    book = Book(4)
+    for side, price, qty in [(BID, 10, 1), (BID, 9, 2), (ASK, 11, 3)]:
+        book.apply(side, price, qty)
+    copy = Book.from_bytes(bytes(book))
+    assert bytes(copy) == bytes(book)
+    copy.apply(BID, 10, 0)
+    assert book.top() == (10, 1, 11, 3)
+    assert copy.top() == (9, 2, 11, 3)
+    copy.clear()
+    assert copy.top() == (0, 0, 0, 0)
+
+
+def test_damaged_bytes_are_refused() -> None:
+    """A cut image, a wrong magic, a count beyond capacity, unsorted or empty levels: each is refused."""
+    book = Book(2)
+    book.apply(BID, 10, 1)
+    book.apply(BID, 11, 1)
+    good = bytes(book)
+    for damaged in (
+        good[:32],
+        good[:-8],
+        b"\0" + good[1:],
+        good[:16] + (3).to_bytes(8, "little") + good[24:],
+        good[:16] + (-1).to_bytes(8, "little", signed=True) + good[24:],
+        good[:64] + good[80:96] + good[64:80] + good[96:],
+        good[:72] + bytes(8) + good[80:],
+    ):
+        with pytest.raises(BookError):
+            Book.from_bytes(damaged)
+
+
+def test_crossed_means_the_best_prices_meet() -> None:
+    """A bid below the ask is not crossed, one at the ask is, and one side alone never is."""
+    book = Book(4)
+    book.apply(BID, 10, 1)
+    assert not book.is_crossed()
+    book.apply(ASK, 11, 1)
+    assert not book.is_crossed()
+    book.apply(BID, 11, 1)
+    assert book.is_crossed()
+
+
+@pytest.mark.parametrize("bad", [0, -1, 2**32 + 1])
+def test_an_impossible_capacity_is_refused(bad) -> None:
+    """The error names the value and the range."""
+    with pytest.raises(BookError, match=f"capacity {bad}"):
+        Book(bad)
+
+
+def test_an_impossible_side_is_refused() -> None:
+    """Only +1 and -1 are sides."""
+    with pytest.raises(BookError, match="side 0"):
+        Book(1).apply(0, 1, 1)
