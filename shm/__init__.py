@@ -1,0 +1,88 @@
+"""Shared memory for market data: attach to a running pipeline's rings, read them, never disturb them.
+
+    import shm
+    shm.rings()                                   name, layout, state, depth, rate, age of every ring
+    r = shm.attach("kraken.events")               read-only; no event loop, no configuration
+    records, info = r.last(10_000)                a validated copy, oldest first; info.lost tells what was overwritten
+    for records, info in r.follow(poll_ms=50):    the next records, for ever
+
+Everything that writes is in its own module: `shm.producer`, `shm.consumer`. Importing this package loads neither numba nor
+pyarrow nor pandas; `shm.njit` and `shm.frames` do, when they are asked for.
+"""
+
+from typing import NamedTuple
+
+from layouts import LAYOUTS, describe
+from shm.clock import now_ns
+from shm.errors import AttachError, TickringError
+from shm.reader import Info, Reader, open_reader
+from shm.registry import DEFAULT_INSTANCE, instances, parse_ring, ring_names
+
+__all__ = [
+    "AttachError",
+    "Info",
+    "Reader",
+    "RingRow",
+    "TickringError",
+    "attach",
+    "instances",
+    "rings",
+]
+
+_LAYOUT_NAMES = {describe(dtype): name for name, dtype in LAYOUTS.items()}
+
+
+class RingRow(NamedTuple):
+    """One line of `rings()`."""
+
+    name: str
+    layout: str
+    state: str
+    mode: str
+    depth: int
+    """Capacity in records."""
+    records: int
+    """Records published since the ring was made."""
+    epoch: int
+    age_s: float
+    """Seconds since the producer's last heartbeat."""
+
+
+def attach(name: str, instance: str = DEFAULT_INSTANCE) -> Reader:
+    """Attach read-only to ring `<worker>.<ring>` of a running instance, at its newest record.
+
+    Raises:
+        AttachError: NoRing, WrongAbi, WrongPermissions, ...: see `shm.errors`.
+    """
+    return open_reader(parse_ring(name, instance))
+
+
+def rings(instance: str = DEFAULT_INSTANCE) -> list[RingRow]:
+    """Return a row for each ring of an instance that can be read; empty when it is not running."""
+    rows = []
+    for name in ring_names(instance):
+        try:
+            with open_reader(name) as reader:
+                facts = reader.facts()
+                layout = _LAYOUT_NAMES.get(_description_of(reader), "unknown")
+        except AttachError:
+            continue
+        age_s = (now_ns() - facts.heartbeat_ns) / 1e9
+        rows.append(
+            RingRow(
+                str(name),
+                layout,
+                facts.state,
+                facts.mode,
+                facts.slots,
+                facts.head - facts.first_seq,
+                facts.epoch,
+                age_s,
+            )
+        )
+    return rows
+
+
+def _description_of(reader: Reader) -> str:
+    """Return the canonical text of a reader's record layout."""
+    return describe(reader.dtype)

@@ -1,0 +1,50 @@
+"""Epochs come from one counter per instance that is persisted, fsynced and never goes back.
+
+**Why it is right** An epoch names an incarnation of a producer in every record's identity `(ring, epoch, seq)`; were it to
+restart with the rings, a Redis stream would refuse a whole second run as "already there". So it is no clock, and it
+survives `down`. The file is replaced, never edited: a crash leaves the old value or the new one.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+from shm.errors import ConfigurationError
+
+
+def take_epoch(state_dir: str | Path) -> int:
+    """Return the next epoch of the instance, from 1; durable before it is returned.
+
+    Raises:
+        ConfigurationError: the counter file does not hold a number.
+    """
+    directory = Path(state_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "epoch"
+    with open(directory / "epoch.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        epoch = _read(path) + 1
+        replacement = directory / "epoch.new"
+        with open(replacement, "w") as file:
+            file.write(f"{epoch}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(replacement, path)
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    return epoch
+
+
+def _read(path: Path) -> int:
+    try:
+        text = path.read_text().strip()
+    except FileNotFoundError:
+        return 0
+    if not text.isdigit():
+        raise ConfigurationError(
+            f"{path} holds {text[:40]!r}, a whole number expected; write the largest epoch ever used into it"
+        )
+    return int(text)
