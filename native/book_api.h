@@ -1,7 +1,7 @@
+/* The book's exported calls; `side` is +1 for bids, -1 for asks. Reached by cffi, and from njit code by name. */
 #ifndef TICKRING_BOOK_API_H
 #define TICKRING_BOOK_API_H
 #include <stdint.h>
-/* The book's exported calls; `side` is +1 for bids, -1 for asks. Reached by cffi, and from njit code by name. */
 
 /* Bytes for a book of `capacity` levels a side; -1 where capacity is < 1 or beyond 2^32. */
 int64_t tr_book_bytes(int64_t capacity);

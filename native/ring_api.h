@@ -1,8 +1,8 @@
+/* What Python (cffi) and njit code (by symbol name) call. Status codes: enum tr_status of ring.h. */
 #ifndef TICKRING_RING_API_H
 #define TICKRING_RING_API_H
 #include "ring.h"
 #include "wait.h"
-/* What Python (cffi) and njit code (by symbol name) call. Status codes: enum tr_status of ring.h. */
 
 /* Life cycle. Sizes, then init of fresh zeroed memory, then handles. `tr_data_init` does not write the magic:
  * `tr_data_commit` does, last. */

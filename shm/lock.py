@@ -7,6 +7,7 @@ checked again after the lock is won: a cleaner may have removed the file in betw
 import fcntl
 import os
 from types import TracebackType
+from typing import Self
 
 from shm.errors import OwnershipError
 from shm.region import PRIVATE_MODE, SHM_DIRECTORY, inode_of
@@ -48,7 +49,7 @@ class OwnerLock:
             os.close(self._fd)
             self._fd = -1
 
-    def __enter__(self) -> "OwnerLock":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""A passive reader copies records out of a ring, never torn, never unseen by itself when it loses some, never seen by the producer.
+"""A passive reader copies records out of a ring, never torn, with every loss told, and unseen by the producer.
 
 **Why it is right** The mapping is read-only and no word is ever written: a reader can be stopped, killed or stuck and the
 producer cannot tell. Bulk reads are validated against the head after the copy (`tr_read_many`, native/ring.h).
@@ -9,7 +9,7 @@ once a second by the inode of its name.
 
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -172,10 +172,10 @@ class Reader:
             f"lost {self.lost} heartbeat {age_ms:.0f} ms ago>"
         )
 
-    def __enter__(self) -> "Reader":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

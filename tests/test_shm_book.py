@@ -5,6 +5,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from shm.book import ASK, BID, Book, BookError, Change
 
 SIDES = st.sampled_from([BID, ASK])
