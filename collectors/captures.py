@@ -25,6 +25,8 @@ from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 import msgspec
 
+from shm.errors import TickringError
+
 Kind = Literal["open", "sent", "recv", "rest"]
 
 CHUNK_BYTES = 256 * 1024
@@ -38,7 +40,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WBITS = 31
 
 
-class CaptureError(ValueError):
+class CaptureError(TickringError):
     """A recording that cannot be read as it stands: the file, the line, and what is wrong there."""
 
     def __init__(self, path: Path, line: int, what: str) -> None:

@@ -56,7 +56,7 @@ def unstated_findings(path: Path, text: str, running: set[str], extra: set[str])
     distributions = packages_distributions()
     for line, name, at_top in absolute_imports(text):
         top = name.partition(".")[0]
-        if top in OURS or top in sys.stdlib_module_names or top in {"tidy", "conftest"}:
+        if top in OURS or top in sys.stdlib_module_names or (ROOT / f"tests/{top}.py").exists():
             continue
         owners = {normal(owner) for owner in distributions.get(top, [KNOWN.get(top, top)])}
         if owners & running:
