@@ -66,6 +66,11 @@ class Consumer(Reader):
             self.control_region.pointer, self.entry, cursor, self.lapped, self.lag, now_ns()
         )
 
+    def resume(self, seq: int, lapped: int) -> None:
+        """Read from `seq` on, where the caller's own checkpoint ends, with the losses that had been counted by then."""
+        self.seek(seq)
+        self._lapped_before = lapped - self.lost
+
     def request_snapshot(self, instrument_index: int) -> None:
         """Ask the producer to publish the snapshot of one instrument again (index within its id block)."""
         lib.tr_request_snapshot(self.control_region.pointer, instrument_index)

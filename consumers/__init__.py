@@ -1,0 +1,1 @@
+"""Out: ring to result. Jitted kernels and the loop that drives them, fan-out, recorder, history."""
