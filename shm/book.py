@@ -1,6 +1,6 @@
 """A price-level book over the C core: exact integers in, sorted levels out, and its bytes are its checkpoint.
 
-**Layout** native/book.h. The memory holds no pointer, so `bytes(book)` is a whole copy and `Book.from_bytes` a whole book.
+**Layout** native/book.h. The memory holds no pointer: `bytes(book)` is a whole copy, `Book.from_bytes` a whole book.
 **Threads and processes** Private memory of one process; hand `address` to njit code, which calls the same functions.
 **Cost** One foreign call per operation (0.1-0.2 us from Python); the collector's hot path stays in C.
 """

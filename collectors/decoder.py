@@ -1,0 +1,377 @@
+"""A decoder turns one venue's frames into records and says what to send back; it opens no socket and reads
+no clock.
+
+**Protocol** `on_open`, then `decode` per frame, `on_timer` about once a second, `on_close`. What is to be
+sent collects in `outbox`; the session sends it after each batch of frames and clears it.
+
+**Invariants**
+(1) A frame ends in exactly one count: decoded, or rejected for one `Reject` reason; `decode` raises for
+nothing that a venue may send.
+(2) An instrument whose data was lost is SUSPECT or SYNCING until a snapshot replaces its book, and only
+that instrument is asked for again.
+(3) What a decoder does depends on frames and the times handed in, never on when it runs.
+
+**Failure** An instrument that stays without a snapshot is asked for again at growing intervals (1 s
+doubling to 30 s), for ever.
+
+**How to add a venue** Derive from `Decoder`; write typed msgspec Structs for the envelope and leave level
+arrays as `msgspec.Raw`; hand their bytes to `apply_levels` with the flags that fit; register the class in
+`collectors.venues`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+import msgspec
+
+from collectors.instruments import Instrument, InstrumentTable, Steps
+from layouts import GapReason, InstrumentState, StateReason
+from shm.errors import ConfigurationError
+from shm.outlet import DECODED, SNAPSHOT, WIDER, Outlet, Reject, apply_levels, stage_trade
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+RETRY_FIRST_NS = 1_000_000_000
+RETRY_LIMIT_NS = 30_000_000_000
+
+
+class Subscription(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What to ask a venue for: one channel for some symbols, in the venue's own words; depth 0: the venue's
+    default.
+    """
+
+    channel: str
+    symbols: tuple[str, ...]
+    depth: int = 0
+
+
+class InstrumentLine:
+    """One instrument of a decoder: its table row, its live book, and when to ask for it again."""
+
+    __slots__ = (
+        "ask_at",
+        "asked_at",
+        "book_channel",
+        "handle",
+        "has_book",
+        "instrument",
+        "live",
+        "retry_ns",
+    )
+
+    def __init__(self, instrument: Instrument, outlet: Outlet, index: int) -> None:
+        self.instrument = instrument
+        self.live = outlet.open_live(instrument.instrument_id, instrument.depth, index)
+        self.handle = self.live.handle
+        self.book_channel = ""
+        """The venue's name of the subscribed book channel; "" before it is known."""
+        self.has_book = False
+        """A book of this instrument is subscribed or was seen: it counts, and is asked for again."""
+        self.asked_at = 0
+        """When (ns) a snapshot was last asked for apart from the others; 0: never."""
+        self.ask_at = 0
+        """When (ns) to ask again; 0: no snapshot is outstanding."""
+        self.retry_ns = RETRY_FIRST_NS
+        current = instrument.current
+        if current:
+            self.live.set_version(current.version, current.price_scale, current.qty_scale)
+
+
+class Decoder(ABC):
+    """What all venues share: instruments, resync of one of them, states, refusals.
+
+    Args:
+        outlet: where records go.
+        table: ids and versions of the instruments.
+        subscriptions: what to ask for; only their symbols are known.
+        accept_any: take any symbol and depth that the frames name (replay).
+        max_frame_bytes: longer frames are refused.
+        steps: tick and lot per symbol, where the topology gives them.
+
+    Raises:
+        ConfigurationError: a channel or depth that the venue does not have.
+    """
+
+    venue: ClassVar[str]
+    channels: ClassVar[frozenset[str]]
+    depths: ClassVar[frozenset[int]]
+    default_depth: ClassVar[int]
+    heartbeat_s: ClassVar[float]
+    """The connection is silent when nothing came for this long."""
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        table: InstrumentTable,
+        subscriptions: Sequence[Subscription] = (),
+        accept_any: bool = False,
+        max_frame_bytes: int = MAX_FRAME_BYTES,
+        steps: dict[str, Steps] | None = None,
+    ) -> None:
+        self.outlet = outlet
+        self.table = table
+        self.subscriptions = [self._checked(subscription) for subscription in subscriptions]
+        self.accept_any = accept_any
+        self.max_frame_bytes = max_frame_bytes
+        self.steps = steps or {}
+        self.outbox: list[bytes] = []
+        self.instruments: dict[str, InstrumentLine] = {}
+        self.notices: list[str] = []
+        """What the venue said of a subscription or of itself, for the log; the session takes and clears
+        them."""
+        self._add(symbol for wanted in self.subscriptions for symbol in wanted.symbols)
+        for wanted in self.subscriptions:
+            if wanted.channel == "book":
+                for symbol in wanted.symbols:
+                    self._set_depth(self.instruments[symbol], wanted.depth)
+
+    # ---- the session's calls ----
+
+    @abstractmethod
+    def decode(self, frame: bytes, ts_recv: int) -> int:
+        """Take one frame; returns 0 (decoded) or a `Reject`."""
+
+    @abstractmethod
+    def ping(self) -> bytes:
+        """Return a frame that the venue answers."""
+
+    @abstractmethod
+    def subscribe_frames(self, wanted: Subscription) -> list[bytes]:
+        """Return the frames that ask for a subscription."""
+
+    @abstractmethod
+    def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
+        """Return the frames that end a subscription."""
+
+    def on_open(self, ts: int) -> None:
+        """Ask for every subscription on a fresh connection."""
+        self.outbox.clear()
+        for wanted in self.subscriptions:
+            self.outbox += self.subscribe_frames(wanted)
+        for line in self.instruments.values():
+            if line.has_book:
+                line.live.set_state(InstrumentState.SYNCING, StateReason.SUBSCRIBED, ts)
+                line.asked_at = 0
+                line.ask_at = ts + RETRY_LIMIT_NS
+
+    def on_close(self, ts: int) -> None:
+        """The link is gone: every instrument has a gap until its next snapshot."""
+        self.outbox.clear()
+        for line in self.instruments.values():
+            line.ask_at = 0
+            if line.live.version:
+                line.live.set_state(
+                    InstrumentState.SYNCING, StateReason.DISCONNECT, ts, GapReason.DISCONNECT
+                )
+
+    def on_timer(self, ts: int) -> None:
+        """Ask again for the snapshots that have not come."""
+        for symbol, line in self.instruments.items():
+            if line.ask_at and not ts < line.ask_at <= ts + RETRY_LIMIT_NS:
+                self._ask(symbol, line, ts)
+
+    def resync(self, symbol: str, ts: int, reason: StateReason = StateReason.SILENCE) -> None:
+        """Give up an instrument's book and ask for a fresh snapshot of it alone."""
+        line = self.instruments[symbol]
+        gap = GapReason.SILENCE if reason is StateReason.SILENCE else GapReason.REFUSED_FRAME
+        line.live.set_state(InstrumentState.SUSPECT, reason, ts, gap)
+        self._lost(symbol, line, ts)
+
+    def republish(self, instrument_id: int, ts: int) -> int:
+        """Publish an instrument's book as a snapshot, for a consumer that lost data; NO_SNAPSHOT while it
+        is not valid.
+        """
+        for line in self.instruments.values():
+            if line.instrument.instrument_id == instrument_id:
+                return line.live.republish(ts)
+        return Reject.UNKNOWN_SYMBOL
+
+    @property
+    def books_total(self) -> int:
+        """Instruments that have or want a book."""
+        return sum(line.has_book for line in self.instruments.values())
+
+    @property
+    def books_live(self) -> int:
+        """Of these, how many are LIVE."""
+        live = InstrumentState.LIVE
+        return sum(line.has_book and line.live.state == live for line in self.instruments.values())
+
+    # ---- for the venues ----
+
+    def _line(self, symbol: str) -> InstrumentLine | None:
+        """Return the symbol's line; None: not subscribed, or no id is left for it."""
+        line = self.instruments.get(symbol)
+        if line is None and self.accept_any:
+            try:
+                self._add([symbol])
+            except ConfigurationError:
+                return None
+            line = self.instruments[symbol]
+        return line
+
+    def _add(self, symbols: Iterable[str]) -> None:
+        for instrument in self.table.reserve(symbols):
+            if instrument.symbol not in self.instruments:
+                steps = self.steps.get(instrument.symbol)
+                if steps:
+                    self.table.describe(instrument, steps)
+                self.instruments[instrument.symbol] = InstrumentLine(
+                    instrument, self.outlet, self.table.index_of(instrument)
+                )
+
+    def _set_depth(self, line: InstrumentLine, depth: int) -> None:
+        line.has_book = True
+        if line.instrument.depth != depth:
+            self.table.describe(line.instrument, depth=depth)
+        line.live.set_depth(depth)
+
+    def _open_version(self, line: InstrumentLine) -> None:
+        """Open the version that a frame with wider numbers asks for."""
+        price_scale, qty_scale = line.live.wanted_scales
+        version = self.table.open_version(line.instrument, price_scale, qty_scale)
+        line.live.set_version(version, price_scale, qty_scale)
+
+    def _lost(self, symbol: str, line: InstrumentLine, ts: int) -> None:
+        """The book is SUSPECT: ask for a snapshot now, or after the pause that failures just before have
+        earned.
+        """
+        elapsed = ts - line.asked_at
+        if line.asked_at and 0 <= elapsed < RETRY_LIMIT_NS:
+            if elapsed < line.retry_ns:
+                line.ask_at = line.asked_at + line.retry_ns
+                return
+        else:
+            line.retry_ns = RETRY_FIRST_NS
+        self._ask(symbol, line, ts)
+
+    def _ask(self, symbol: str, line: InstrumentLine, ts: int) -> None:
+        if line.asked_at:
+            line.retry_ns = min(2 * line.retry_ns, RETRY_LIMIT_NS)
+        line.asked_at = ts
+        line.ask_at = ts + line.retry_ns
+        wanted = Subscription("book", (symbol,), line.instrument.depth)
+        self.outbox += self.unsubscribe_frames(wanted)
+        self.outbox += self.subscribe_frames(wanted)
+
+    def _apply(
+        self,
+        symbol: str,
+        line: InstrumentLine,
+        flags: int,
+        bids: bytes,
+        asks: bytes,
+        time: bytes,
+        checksum: int,
+        ts: int,
+    ) -> int:
+        """Apply one book frame; open a wider version first where it needs one."""
+        texts = (bids, len(bids), asks, len(asks), time, len(time))
+        status = apply_levels(line.handle, flags, *texts, checksum, ts)
+        if status == WIDER:
+            self._open_version(line)
+            status = apply_levels(line.handle, flags, *texts, checksum, ts)
+        if status:
+            return self._book_failed(symbol, line, status, ts)
+        if flags & SNAPSHOT:
+            line.ask_at = 0
+        return DECODED
+
+    def _stage(
+        self,
+        line: InstrumentLine,
+        flags: int,
+        price: msgspec.Raw,
+        qty: msgspec.Raw,
+        time: msgspec.Raw,
+        trade_id: int,
+        side: int,
+        ts: int,
+    ) -> int:
+        """Stage one trade; open a version where there is none, or a wider one where no book keeps its
+        integers.
+        """
+        p, q, t = bytes(price), bytes(qty), bytes(time)
+        texts = (p, len(p), q, len(q), t, len(t))
+        status = stage_trade(line.handle, flags, *texts, trade_id, side, ts)
+        wants_wider = status == Reject.TOO_MANY_DIGITS and not line.has_book
+        if status == WIDER or (wants_wider and line.live.wanted_scales != line.live.scales):
+            self._open_version(line)
+            status = stage_trade(line.handle, flags, *texts, trade_id, side, ts)
+        return status
+
+    def _book_failed(self, symbol: str, line: InstrumentLine, status: int, ts: int) -> int:
+        """Go on after a book frame that was refused in C, where it was counted and its GAP published."""
+        if status != Reject.NO_SNAPSHOT:
+            self._lost(symbol, line, ts)
+        return status
+
+    def _trades_failed(self, symbol: str, line: InstrumentLine, status: int, ts: int) -> int:
+        """Forget a trade frame: a GAP says so; digits that do not fit ask for a snapshot and with it a
+        wider version.
+        """
+        self.outlet.abandon()
+        if status == Reject.TOO_MANY_DIGITS and line.has_book:
+            line.live.set_state(
+                InstrumentState.SUSPECT, StateReason.REFUSED_FRAME, ts, GapReason.REFUSED_FRAME, 1
+            )
+            self._lost(symbol, line, ts)
+        else:
+            line.live.gap(GapReason.REFUSED_FRAME, 1, ts)
+        return self.outlet.count(status)
+
+    def _blame(self, symbol: str | None, is_book: bool, ts: int) -> int:
+        """Count a data frame of the wrong shape, and tell the loss where it belongs as far as that can be
+        told.
+        """
+        line = self.instruments.get(symbol) if symbol else None
+        if symbol is None or line is None:
+            return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
+        if not is_book:
+            return self._trades_failed(symbol, line, Reject.UNEXPECTED_SHAPE, ts)
+        line.live.set_state(
+            InstrumentState.SUSPECT, StateReason.REFUSED_FRAME, ts, GapReason.REFUSED_FRAME, 1
+        )
+        self._lost(symbol, line, ts)
+        return self.outlet.count(Reject.UNEXPECTED_SHAPE)
+
+    def _acknowledged(self, symbol: str, is_subscribed: bool, error: str, ts: int) -> None:
+        """Take up what the venue says of a book subscription."""
+        line = self.instruments.get(symbol)
+        if error:
+            self.notices.append(f"{self.venue} refuses {symbol}: {error}")
+        if line is None or is_subscribed:
+            return
+        if error:
+            line.live.set_state(InstrumentState.SYNCING, StateReason.VENUE_REFUSED, ts)
+        elif line.live.is_valid:
+            line.live.set_state(InstrumentState.SYNCING, StateReason.UNSUBSCRIBED, ts)
+
+    def _refuse(self, reason: Reject, ts: int, is_loss: bool = True) -> int:
+        """Count a frame that no instrument can be blamed for; a loss is told by a GAP without an
+        instrument.
+        """
+        if is_loss:
+            self.outlet.gap(GapReason.REFUSED_FRAME, 1, ts)
+        return self.outlet.count(reason)
+
+    def _unknown_channel(self, ts: int) -> int:
+        return self._refuse(Reject.UNKNOWN_CHANNEL, ts, is_loss=False)
+
+    def _decoded(self) -> int:
+        """Count a frame that carried no data."""
+        return self.outlet.count(DECODED)
+
+    def _checked(self, wanted: Subscription) -> Subscription:
+        if wanted.channel not in self.channels:
+            raise ConfigurationError(
+                f"{self.venue}: channel {wanted.channel!r}; it has {', '.join(sorted(self.channels))}"
+            )
+        if wanted.channel != "book":
+            return wanted
+        depth = wanted.depth or self.default_depth
+        if depth not in self.depths:
+            raise ConfigurationError(
+                f"{self.venue}: book depth {depth}; it has {', '.join(map(str, sorted(self.depths)))}"
+            )
+        return Subscription("book", wanted.symbols, depth)

@@ -1,0 +1,254 @@
+"""Kraken's WebSocket v1: book-N and trade frames become records, each book update proved by the venue's
+CRC-32.
+
+**Layout** (docs.kraken.com, WebSockets v1)
+    [channelID, {"as": [...], "bs": [...]}, "book-N", pair]                 snapshot, no checksum
+    [channelID, {"a": [...], "c": "crc"}, "book-N", pair]                   update of one side; "b" likewise
+    [channelID, {"a": [...]}, {"b": [...], "c": "crc"}, "book-N", pair]     update of both
+    [channelID, [["price", "qty", "seconds", side, type, misc], ...], "trade", pair]
+A level is ["price", "qty", "seconds"] or, republished, ["price", "qty", "seconds", "r"]. The checksum
+covers the ten best levels a side: asks low to high, then bids high to low, each price and qty as written
+without the dot and leading zeros
+(native/live.c). After an update the book is cut to N levels.
+
+**Choices** `ts_event` of a book frame is its newest level's own time, of a trade its own. A trade's side
+(b, s) is the taker's. v1 numbers neither frames nor trades: `venue_seq` and `trade_id` are 0. An update
+without a checksum is refused.
+
+**Failure** A wrong checksum, a refused or a crossed update makes that pair SUSPECT and asks for it again;
+the others run on.
+"""
+
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from collectors.decoder import Decoder, Subscription
+from shm.outlet import ENDS_FRAME, SNAPSHOT, WITH_CHECKSUM, Reject, apply_levels
+
+_ABSENT = msgspec.Raw(b"")
+_NO_CHECKSUM = -1
+_UPDATE = ENDS_FRAME | WITH_CHECKSUM
+_SNAPSHOT = ENDS_FRAME | SNAPSHOT
+_OTHER_CHANNELS = ("ticker", "ohlc", "spread", "ownTrades", "openOrders")
+_TAKER_SIDES = {"b": 1, "s": -1}
+_BAD_FRAME = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Sides(msgspec.Struct, gc=False):
+    """The object of a book frame; level arrays stay text."""
+
+    a: msgspec.Raw = _ABSENT
+    b: msgspec.Raw = _ABSENT
+    c: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = _NO_CHECKSUM
+    new_asks: msgspec.Raw = msgspec.field(name="as", default=_ABSENT)
+    new_bids: msgspec.Raw = msgspec.field(name="bs", default=_ABSENT)
+
+
+class _Trade(msgspec.Struct, array_like=True, gc=False):
+    price: msgspec.Raw
+    qty: msgspec.Raw
+    seconds: msgspec.Raw
+    side: str
+    order_type: str
+
+
+class _Data(msgspec.Struct, array_like=True, gc=False):
+    """A book or trade frame: three elements after the id, or four when each side has an object of its own."""
+
+    channel_id: int
+    body: _Sides | list[_Trade]
+    second: _Sides | str
+    third: str
+    fourth: str = ""
+
+
+class _Event(msgspec.Struct, gc=False):
+    """Everything that is no array."""
+
+    event: str
+    status: str = ""
+    pair: str = ""
+    channel_name: str = msgspec.field(name="channelName", default="")
+    error: str = msgspec.field(name="errorMessage", default="")
+
+
+# Lax, so that the checksum, which comes as text, is an integer at once.
+_decode_data = msgspec.json.Decoder(_Data, strict=False).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+class KrakenV1(Decoder):
+    """Kraken v1, channels `book` and `trade`."""
+
+    venue: ClassVar[str] = "kraken"
+    channels: ClassVar[frozenset[str]] = frozenset({"book", "trade"})
+    depths: ClassVar[frozenset[int]] = frozenset({10, 25, 100, 500, 1000})
+    default_depth: ClassVar[int] = 10
+    heartbeat_s: ClassVar[float] = 1.0
+
+    def decode(self, frame: bytes, ts_recv: int) -> int:
+        """Take one frame; returns 0 (decoded) or a `Reject`."""
+        if len(frame) > self.max_frame_bytes:
+            return self._refuse(Reject.TOO_LARGE, ts_recv)
+        try:
+            data = _decode_data(frame)
+        except _BAD_FRAME:
+            return self._other(frame, ts_recv)
+        body, second = data.body, data.second
+        if not isinstance(body, _Sides):
+            return self._trades(data, body, ts_recv)
+        if isinstance(second, _Sides):
+            return self._both_sides(data, body, second, ts_recv)
+        symbol = data.third
+        line = self.instruments.get(symbol)
+        asks, bids = body.a, body.b
+        if line is None or line.book_channel != second or body.c < 0:
+            return self._unusual(symbol, second, body, ts_recv)
+        # An update on a known channel: all but a few frames in a day. Conversions are spared for the side
+        # that is absent.
+        asks_text = bytes(asks) if asks else b""
+        bids_text = bytes(bids) if bids else b""
+        status = apply_levels(
+            line.handle,
+            _UPDATE,
+            bids_text,
+            len(bids_text),
+            asks_text,
+            len(asks_text),
+            b"",
+            0,
+            body.c,
+            ts_recv,
+        )
+        return self._book_failed(symbol, line, status, ts_recv) if status else 0
+
+    def ping(self) -> bytes:
+        """Return a frame that the venue answers with a pong."""
+        return b'{"event":"ping"}'
+
+    def subscribe_frames(self, wanted: Subscription) -> list[bytes]:
+        """Return the frame that asks for a subscription."""
+        return [_request("subscribe", wanted)]
+
+    def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
+        """Return the frame that ends a subscription."""
+        return [_request("unsubscribe", wanted)]
+
+    # ---- books ----
+
+    def _both_sides(self, data: _Data, one: _Sides, other: _Sides, ts: int) -> int:
+        """Make one update of a frame that has an object for each side."""
+        symbol, name = data.fourth, data.third
+        if (one.a and other.a) or (one.b and other.b) or (one.c >= 0 and other.c >= 0):
+            return self._blame(symbol, is_book=True, ts=ts)
+        merged = _Sides(
+            one.a or other.a,
+            one.b or other.b,
+            max(one.c, other.c),
+            one.new_asks or other.new_asks,
+            one.new_bids or other.new_bids,
+        )
+        return self._unusual(symbol, name, merged, ts)
+
+    def _unusual(self, symbol: str, name: str, sides: _Sides, ts: int) -> int:
+        """Take a snapshot, an update in two objects, or the first frame of a channel."""
+        depth = _depth_of(name)
+        if depth not in self.depths:
+            # Ticker frames have an object too, with members of the same names.
+            return self._decoded() if name in _OTHER_CHANNELS else self._unknown_channel(ts)
+        line = self._line(symbol)
+        if line is None:
+            return self._refuse(Reject.UNKNOWN_SYMBOL, ts, is_loss=False)
+        if self.accept_any and line.book_channel != name:
+            self._set_depth(line, depth)
+            line.book_channel = name
+        if line.book_channel != name:
+            return self._unknown_channel(ts)
+        is_snapshot = bool(sides.new_asks or sides.new_bids)
+        is_update = bool(sides.a or sides.b)
+        if is_snapshot is is_update or (is_update and sides.c < 0):
+            return self._blame(symbol, is_book=True, ts=ts)
+        flags = _SNAPSHOT if is_snapshot else _UPDATE
+        bids = bytes(sides.new_bids or sides.b)
+        asks = bytes(sides.new_asks or sides.a)
+        return self._apply(symbol, line, flags, bids, asks, b"", sides.c, ts)
+
+    # ---- trades ----
+
+    def _trades(self, data: _Data, rows: list[_Trade], ts: int) -> int:
+        symbol = data.third
+        if data.second != "trade":
+            return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
+        line = self._line(symbol)
+        if line is None:
+            return self._refuse(Reject.UNKNOWN_SYMBOL, ts, is_loss=False)
+        for row in rows:
+            side = _TAKER_SIDES.get(row.side)
+            if side is None:
+                return self._trades_failed(symbol, line, Reject.UNEXPECTED_SHAPE, ts)
+            status = self._stage(line, 0, row.price, row.qty, row.seconds, 0, side, ts)
+            if status:
+                return self._trades_failed(symbol, line, status, ts)
+        return self.outlet.count(self.outlet.commit())
+
+    # ---- everything else ----
+
+    def _other(self, frame: bytes, ts: int) -> int:
+        """Take a frame that is neither book nor trade, or that is broken."""
+        try:
+            if frame[:1] == b"{":
+                return self._event(_decode_event(frame), ts)
+            strings = [
+                _decode_text(element)
+                for element in _decode_elements(frame)
+                if bytes(element).startswith(b'"')
+            ]
+        except msgspec.ValidationError:
+            return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
+        except _BAD_FRAME:
+            return self._refuse(Reject.MALFORMED_JSON, ts)
+        for name in strings:
+            if name.partition("-")[0] in _OTHER_CHANNELS:
+                return self._decoded()
+        if len(strings) == 2 and (strings[0] == "trade" or _depth_of(strings[0])):
+            return self._blame(strings[1], strings[0] != "trade", ts)
+        return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
+
+    def _event(self, event: _Event, ts: int) -> int:
+        if event.event in ("heartbeat", "pong"):
+            return self._decoded()
+        if event.event == "systemStatus":
+            if event.status != "online":
+                self.notices.append(f"kraken says that its system is {event.status!r}")
+            return self._decoded()
+        if event.event == "subscriptionStatus":
+            depth = _depth_of(event.channel_name)
+            line = self._line(event.pair) if self.accept_any and depth else None
+            if line is not None and depth in self.depths:
+                self._set_depth(line, depth)
+                line.book_channel = event.channel_name
+            if depth or event.error:
+                self._acknowledged(event.pair, event.status == "subscribed", event.error, ts)
+            return self._decoded()
+        if event.event == "error":
+            self.notices.append(f"kraken says: {event.error}")
+            return self._decoded()
+        return self._unknown_channel(ts)
+
+
+def _depth_of(name: str) -> int:
+    """Return N of "book-N", 0 for any other name."""
+    head, _, depth = name.partition("-")
+    return int(depth) if head == "book" and depth.isascii() and depth.isdigit() else 0
+
+
+def _request(event: str, wanted: Subscription) -> bytes:
+    subscription: dict[str, str | int] = {"name": wanted.channel}
+    if wanted.channel == "book":
+        subscription["depth"] = wanted.depth
+    return msgspec.json.encode(
+        {"event": event, "pair": wanted.symbols, "subscription": subscription}
+    )

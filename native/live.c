@@ -1,0 +1,375 @@
+/* One book frame from text to records: scan, apply, check, publish. Invariants: native/live.h. */
+#include "live.h"
+
+#include <stdlib.h>
+
+#include "decimal.h"
+#include "level_text.h"
+#include "timestamp.h"
+
+static const int64_t side_of[2] = {TR_BID, TR_ASK};
+
+struct frame {
+    tr_live *live;
+    int64_t flags;
+    int64_t ts_recv;
+    int64_t n[2]; /* pairs of bids, then of asks, in the outlet's scratch */
+};
+
+/* ---- refusals ---- */
+
+static int64_t gap_reason_of(int64_t status) {
+    return status == TR_FRAME_CHECKSUM ? TR_GAP_CHECKSUM : TR_GAP_REFUSED_FRAME;
+}
+
+static int64_t state_reason_of(int64_t status) {
+    return status == TR_FRAME_CHECKSUM ? TR_REASON_CHECKSUM : TR_REASON_REFUSED_FRAME;
+}
+
+/* The frame is lost and the book with it: L2, L3. */
+static int64_t refuse(struct frame *f, int64_t status) {
+    tr_live *l = f->live;
+    l->outlet->staged = 0;
+    tr_live_set_state(l, TR_STATE_SUSPECT, state_reason_of(status), gap_reason_of(status), 1, f->ts_recv);
+    return status;
+}
+
+/* ---- scanning ---- */
+
+static int scan_texts(struct frame *f, struct tr_level_scan *scan, const char *const text[2],
+                      const int64_t bytes[2]) {
+    int result = TR_FRAME_OK;
+    for (int i = 0; i < 2; i++) {
+        const int64_t before = scan->n;
+        if (bytes[i] > 0) {
+            const int status = tr_scan_levels(scan, text[i], text[i] + bytes[i]);
+            if (status && status != TR_FRAME_TOO_MANY_DIGITS)
+                return status;
+            result = status ? status : result;
+        }
+        f->n[i] = scan->n - before;
+    }
+    return result;
+}
+
+/* Scales as the snapshot writes them; WIDER when the present version cannot hold it. */
+static int64_t settle_scales(tr_live *l, const struct tr_level_scan *scan) {
+    int64_t want[2];
+    for (int i = 0; i < 2; i++) {
+        want[i] = scan->width[i] > TR_SCALE_MAX ? scan->needed[i] : scan->width[i];
+        want[i] = scan->needed[i] > want[i] ? scan->needed[i] : want[i];
+        if (want[i] > TR_SCALE_MAX)
+            return TR_FRAME_TOO_MANY_DIGITS;
+        l->tail->crc_width[i] = want[i];
+        want[i] = l->tail->floor_scale[i] > want[i] ? l->tail->floor_scale[i] : want[i];
+    }
+    if (l->version && want[0] <= l->price_scale && want[1] <= l->qty_scale)
+        return TR_FRAME_OK;
+    l->want_price_scale = want[0] > l->price_scale ? want[0] : l->price_scale;
+    l->want_qty_scale = want[1] > l->qty_scale ? want[1] : l->qty_scale;
+    return TR_FRAME_WIDER;
+}
+
+/* A number that did not fit asks for a wider version at the next snapshot. */
+static void raise_floor(tr_live *l, const struct tr_level_scan *scan) {
+    for (int i = 0; i < 2; i++)
+        if (scan->needed[i] > l->tail->floor_scale[i] && scan->needed[i] <= TR_SCALE_MAX)
+            l->tail->floor_scale[i] = scan->needed[i];
+}
+
+static int64_t scan_frame(struct frame *f, const char *const text[2], const int64_t bytes[2],
+                          int64_t *ts_newest) {
+    tr_live *l = f->live;
+    tr_outlet *o = l->outlet;
+    const int is_snapshot = (f->flags & TR_FLAG_SNAPSHOT) != 0;
+    struct tr_level_scan scan = {
+        .scale = {l->version ? l->price_scale : -1, l->version ? l->qty_scale : -1},
+        .pairs = o->pairs,
+        .capacity = o->max_levels,
+    };
+    int64_t status = scan_texts(f, &scan, text, bytes);
+    if (is_snapshot && (status == TR_FRAME_OK || status == TR_FRAME_TOO_MANY_DIGITS)) {
+        const int64_t settled = settle_scales(l, &scan);
+        if (settled)
+            return settled;
+    } else if (status == TR_FRAME_TOO_MANY_DIGITS) {
+        raise_floor(l, &scan);
+    }
+    *ts_newest = scan.ts_newest;
+    return status;
+}
+
+/* ---- applying ---- */
+
+/* Room for `levels` a side; 0 when memory is short. */
+static int grow_book(tr_live *l, int64_t levels) {
+    int64_t capacity = tr_book_capacity(l->book);
+    if (levels <= capacity)
+        return 1;
+    while (capacity < levels)
+        capacity *= 2;
+    void *wider = malloc((size_t)tr_book_bytes(capacity));
+    if (!wider)
+        return 0;
+    tr_book_copy(wider, capacity, l->book);
+    free(l->book);
+    l->book = wider;
+    return 1;
+}
+
+static void stage_level(struct frame *f, int64_t side, uint8_t marks, int64_t price, int64_t qty) {
+    struct tr_event *e = tr_stage(f->live->outlet, f->live, TR_KIND_LEVEL,
+                                  (uint8_t)(marks | (side > 0 ? TR_MARK_BUY : TR_MARK_SELL)), f->ts_recv);
+    tr_words(e, price, qty, 0, f->live->frame_no);
+}
+
+static void note_change(struct tr_live_tail *t, int64_t side, int64_t distance) {
+    const int64_t i = tr_book_side_index(side);
+    if (distance < t->nearest[i])
+        t->nearest[i] = distance;
+}
+
+/* Levels that the subscribed depth no longer covers: deleted here, and told to consumers. */
+static int cut_to_depth(struct frame *f, int64_t side) {
+    tr_live *l = f->live;
+    tr_outlet *o = l->outlet;
+    const int64_t cut = tr_book_count(l->book, side) - l->depth;
+    if (l->depth == 0 || cut <= 0)
+        return 1;
+    if (cut > o->cut_capacity) {
+        int64_t *wider = realloc(o->cut_prices, (size_t)cut * sizeof *wider);
+        if (!wider)
+            return 0;
+        o->cut_prices = wider;
+        o->cut_capacity = cut;
+    }
+    if (!tr_outlet_reserve(o, cut))
+        return 0;
+    tr_book_truncate(l->book, side, l->depth, o->cut_prices);
+    for (int64_t i = 0; i < cut; i++)
+        stage_level(f, side, 0, o->cut_prices[i], 0);
+    note_change(l->tail, side, l->depth);
+    return 1;
+}
+
+static int64_t apply_update(struct frame *f) {
+    tr_live *l = f->live;
+    tr_outlet *o = l->outlet;
+    const struct tr_level_pair *pair = o->pairs;
+    int64_t absent = 0;
+    if (l->state == TR_STATE_STALE) {
+        l->state = TR_STATE_LIVE;
+        tr_words(tr_stage(o, l, TR_KIND_STATE, 0, f->ts_recv), TR_STATE_LIVE, TR_REASON_SILENCE,
+                 l->version, l->frame_no);
+    }
+    for (int i = 0; i < 2; i++) {
+        const int64_t side = side_of[i];
+        if (!grow_book(l, tr_book_count(l->book, side) + f->n[i]))
+            return TR_FRAME_TOO_LARGE;
+        for (int64_t k = 0; k < f->n[i]; k++, pair++) {
+            int64_t distance;
+            const int64_t change = tr_book_apply_at(l->book, side, pair->price, pair->qty, &distance);
+            if (change == TR_BOOK_ABSENT) {
+                absent++;
+                continue;
+            }
+            if (change != TR_BOOK_SAME)
+                note_change(l->tail, side, distance);
+            stage_level(f, side, 0, pair->price, pair->qty);
+        }
+    }
+    tr_count(o, TR_COUNT_LEVELS_ABSENT, absent);
+    for (int i = 0; i < 2; i++)
+        if (f->n[i] && !cut_to_depth(f, side_of[i]))
+            return TR_FRAME_TOO_LARGE;
+    return TR_FRAME_OK;
+}
+
+static int64_t load_snapshot(struct frame *f) {
+    tr_live *l = f->live;
+    tr_outlet *o = l->outlet;
+    struct tr_level_pair *pair = o->pairs;
+    if (!grow_book(l, f->n[0] > f->n[1] ? f->n[0] : f->n[1]))
+        return TR_FRAME_TOO_LARGE;
+    tr_book_clear(l->book);
+    for (int i = 0; i < 2; i++) {
+        if (f->n[i])
+            tr_book_load(l->book, side_of[i], &pair->price, f->n[i]);
+        if (l->depth)
+            tr_book_truncate(l->book, side_of[i], l->depth, NULL);
+        pair += f->n[i];
+    }
+    l->tail->nearest[0] = 0;
+    l->tail->nearest[1] = 0;
+    return TR_FRAME_OK;
+}
+
+/* ---- staging a snapshot, and what closes a frame ---- */
+
+/* SNAPSHOT_BEGIN, every level from the worst to the best of a side (each an append in a consumer's book), _END. */
+static int stage_snapshot(struct frame *f) {
+    tr_live *l = f->live;
+    tr_outlet *o = l->outlet;
+    const int64_t bids = tr_book_count(l->book, TR_BID);
+    const int64_t asks = tr_book_count(l->book, TR_ASK);
+    if (!tr_outlet_reserve(o, bids + asks + 2))
+        return 0;
+    tr_words(tr_stage(o, l, TR_KIND_SNAPSHOT_BEGIN, TR_MARK_SNAPSHOT, f->ts_recv), bids + asks, l->depth,
+             l->version, l->frame_no);
+    for (int s = 0; s < 2; s++) {
+        const struct tr_level_pair *levels = tr_book_side_read(l->book, side_of[s]);
+        const int64_t n = s == 0 ? bids : asks;
+        for (int64_t i = 0; i < n; i++)
+            stage_level(f, side_of[s], TR_MARK_SNAPSHOT, levels[i].price, levels[i].qty);
+    }
+    tr_words(tr_stage(o, l, TR_KIND_SNAPSHOT_END, TR_MARK_SNAPSHOT, f->ts_recv), bids, asks, l->version,
+             l->frame_no);
+    return 1;
+}
+
+static void stage_quote(struct frame *f) {
+    tr_live *l = f->live;
+    int64_t top[4];
+    tr_book_top(l->book, top);
+    if (memcmp(top, l->tail->top, sizeof top) == 0)
+        return;
+    memcpy(l->tail->top, top, sizeof top);
+    tr_words(tr_stage(l->outlet, l, TR_KIND_QUOTE, 0, f->ts_recv), top[0], top[1], top[2], top[3]);
+}
+
+static int64_t check_frame(struct frame *f, int64_t checksum) {
+    tr_live *l = f->live;
+    struct tr_live_tail *t = l->tail;
+    for (int i = 0; i < 2; i++)
+        t->crc_is_stale[i] |= t->nearest[i] < TR_CRC_LEVELS;
+    if (tr_book_crossed(l->book))
+        return TR_FRAME_CROSSED;
+    if (!(f->flags & TR_FLAG_CHECKSUM))
+        return TR_FRAME_OK;
+    const int is_right = tr_live_crc_kraken(l) == checksum;
+    tr_count(l->outlet, is_right ? TR_COUNT_CHECKSUMS_OK : TR_COUNT_CHECKSUMS_BAD, 1);
+    return is_right ? TR_FRAME_OK : TR_FRAME_CHECKSUM;
+}
+
+/* Publish the staged frame, then its BOOK record when one of the levels that it shows has changed. */
+static int64_t close_frame(struct frame *f) {
+    tr_live *l = f->live;
+    tr_outlet *o = l->outlet;
+    const int64_t records = o->staged;
+    tr_count(o, TR_COUNT_LEVELS, f->n[0] + f->n[1]);
+    const int64_t seq = tr_outlet_flush(o);
+    if (seq < 0) {
+        l->book_is_valid = 0;
+        return TR_FRAME_NOT_PUBLISHED;
+    }
+    const int is_shown = l->tail->nearest[0] < TR_BOOK_DEPTH || l->tail->nearest[1] < TR_BOOK_DEPTH;
+    if (seq > 0 && is_shown && (o->books || o->latest))
+        tr_live_publish_book(l, seq + records - 1, f->ts_recv);
+    return TR_FRAME_OK;
+}
+
+static int64_t settle_time(tr_live *l, const char *time, int64_t bytes, int64_t ts_newest, int64_t ts_recv) {
+    int64_t ts = ts_newest;
+    if (bytes > 2 && time[0] == '"' && time[bytes - 1] == '"') {
+        time++;
+        bytes -= 2;
+    }
+    if (bytes > 0 && tr_rfc3339_to_ns(time, time + bytes, &ts))
+        return TR_FRAME_NOT_A_NUMBER;
+    if (ts == 0)
+        ts = l->ts_event ? l->ts_event : ts_recv;
+    l->ts_event = ts;
+    if (ts > l->outlet->ts_event)
+        l->outlet->ts_event = ts;
+    return TR_FRAME_OK;
+}
+
+static int64_t run_frame(struct frame *f, const char *const text[2], const int64_t bytes[2],
+                         const char *time, int64_t time_bytes, int64_t checksum) {
+    tr_live *l = f->live;
+    tr_outlet *o = l->outlet;
+    const int is_snapshot = (f->flags & TR_FLAG_SNAPSHOT) != 0;
+    int64_t ts_newest = 0;
+    if (!is_snapshot && !l->book_is_valid)
+        return TR_FRAME_NO_SNAPSHOT;
+    int64_t status = scan_frame(f, text, bytes, &ts_newest);
+    if (status == TR_FRAME_WIDER)
+        return status;
+    if (!status)
+        status = settle_time(l, time, time_bytes, ts_newest, f->ts_recv);
+    if (!status && !tr_outlet_reserve(o, f->n[0] + f->n[1] + 8))
+        status = TR_FRAME_TOO_LARGE;
+    if (status)
+        return refuse(f, status);
+    l->tail->nearest[0] = INT64_MAX;
+    l->tail->nearest[1] = INT64_MAX;
+    l->frame_no = is_snapshot ? 0 : l->frame_no + 1;
+    status = is_snapshot ? load_snapshot(f) : apply_update(f);
+    if (!status)
+        status = check_frame(f, checksum);
+    if (!status && is_snapshot) {
+        if (!stage_snapshot(f))
+            return refuse(f, TR_FRAME_TOO_LARGE);
+        l->state = TR_STATE_LIVE;
+        l->book_is_valid = 1;
+        tr_words(tr_stage(o, l, TR_KIND_STATE, 0, f->ts_recv), TR_STATE_LIVE, TR_REASON_SNAPSHOT, l->version,
+                 l->frame_no);
+    }
+    if (status)
+        return refuse(f, status);
+    stage_quote(f);
+    return close_frame(f);
+}
+
+int64_t tr_live_levels(tr_live *l, int64_t flags, const char *bids, int64_t bids_bytes, const char *asks,
+                       int64_t asks_bytes, const char *time, int64_t time_bytes, int64_t checksum,
+                       int64_t ts_recv) {
+    struct frame f = {.live = l, .flags = flags, .ts_recv = ts_recv};
+    const char *const text[2] = {bids, asks};
+    const int64_t bytes[2] = {bids_bytes, asks_bytes};
+    const int64_t status = run_frame(&f, text, bytes, time, time_bytes, checksum);
+    if ((flags & TR_FLAG_ENDS_FRAME) && status >= 0)
+        tr_count(l->outlet, status, 1);
+    return status;
+}
+
+/* ---- states ---- */
+
+static void stage_gap(tr_live *l, int64_t gap_reason, int64_t frames_lost, int64_t ts_recv) {
+    tr_outlet *o = l->outlet;
+    if (l->ts_event == 0)
+        l->ts_event = o->ts_event ? o->ts_event : ts_recv;
+    if (gap_reason <= 0)
+        return;
+    tr_words(tr_stage(o, l, TR_KIND_GAP, 0, ts_recv), 0, 0, frames_lost, gap_reason);
+    tr_count(o, TR_COUNT_GAPS + gap_reason, 1);
+}
+
+int64_t tr_live_gap(tr_live *l, int64_t gap_reason, int64_t frames_lost, int64_t ts_recv) {
+    if (!tr_outlet_reserve(l->outlet, 1))
+        return TR_FRAME_NOT_PUBLISHED;
+    stage_gap(l, gap_reason, frames_lost, ts_recv);
+    return tr_outlet_flush(l->outlet) < 0 ? TR_FRAME_NOT_PUBLISHED : TR_FRAME_OK;
+}
+
+int64_t tr_live_set_state(tr_live *l, int64_t state, int64_t state_reason, int64_t gap_reason,
+                          int64_t frames_lost, int64_t ts_recv) {
+    tr_outlet *o = l->outlet;
+    if (!tr_outlet_reserve(o, 2))
+        return TR_FRAME_NOT_PUBLISHED;
+    l->state = state;
+    if (state != TR_STATE_LIVE && state != TR_STATE_STALE)
+        l->book_is_valid = 0;
+    stage_gap(l, gap_reason, frames_lost, ts_recv);
+    tr_words(tr_stage(o, l, TR_KIND_STATE, 0, ts_recv), state, state_reason, l->version, l->frame_no);
+    return tr_outlet_flush(o) < 0 ? TR_FRAME_NOT_PUBLISHED : TR_FRAME_OK;
+}
+
+int64_t tr_live_republish(tr_live *l, int64_t ts_recv) {
+    struct frame f = {.live = l, .ts_recv = ts_recv};
+    if (!l->book_is_valid)
+        return TR_FRAME_NO_SNAPSHOT;
+    if (!stage_snapshot(&f))
+        return TR_FRAME_TOO_LARGE;
+    return tr_outlet_flush(l->outlet) < 0 ? TR_FRAME_NOT_PUBLISHED : TR_FRAME_OK;
+}

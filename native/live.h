@@ -1,0 +1,93 @@
+/*
+ * The inside of live books, shared by native/live*.c: what an instrument and its outlet hold beyond live_api.h.
+ *
+ * Invariants
+ *     L1  A frame's text is scanned whole before the book is touched: a frame that is refused for its text
+ *         has changed nothing.
+ *     L2  A frame's records are staged, then published in one batch, the last with LAST_IN_FRAME; a frame whose
+ *         check fails publishes GAP and STATE instead and leaves book_is_valid 0.
+ *     L3  While book_is_valid is 0 only a snapshot is applied.
+ *     L4  crc_text[side] is current unless crc_is_stale[side].
+ */
+#ifndef TICKRING_LIVE_H
+#define TICKRING_LIVE_H
+
+#include "book.h"
+#include "layouts.h"
+#include "live_api.h"
+#include "region.h"
+
+#define TR_CRC_LEVELS 10
+#define TR_CRC_TEXT_BYTES (TR_CRC_LEVELS * 2 * 20)
+
+struct tr_staged_trade {
+    tr_live *live;
+    int64_t previous_trade_id;
+    int64_t previous_ts_event;
+};
+
+struct tr_outlet {
+    tr_producer *events;
+    tr_producer *books;
+    tr_producer *latest;
+    int64_t *counts[TR_COUNTS];
+    int64_t max_levels;
+    int64_t staged; /* records */
+    int64_t records_capacity;
+    int64_t trades_staged;
+    int64_t trades_capacity;
+    int64_t ts_event; /* newest of any instrument */
+    struct tr_level_pair *pairs;
+    int64_t *cut_prices;
+    int64_t cut_capacity;
+    struct tr_event *records;
+    struct tr_staged_trade *trades;
+    struct tr_book book_record;
+};
+
+struct tr_live_tail {
+    int64_t latest_index;
+    int64_t floor_scale[2]; /* decimals that refused numbers needed: the next version has at least these */
+    int64_t crc_width[2];   /* decimals of price and qty as the last snapshot wrote them */
+    int64_t top[4];         /* of the last QUOTE */
+    int64_t nearest[2];     /* distance from the best of the nearest level changed in this frame: bid, ask */
+    int32_t crc_text_bytes[2];
+    int32_t crc_is_stale[2];
+    uint32_t crc_of_asks;
+    uint32_t crc;
+    char crc_text[2][TR_CRC_TEXT_BYTES + 20];
+};
+
+static inline void tr_count(tr_outlet *o, int64_t what, int64_t n) { *o->counts[what] += n; }
+
+/* Room for `n` more staged records; 0 when memory is short. */
+int tr_outlet_reserve(tr_outlet *o, int64_t n);
+
+/* Stage one record; the caller has reserved the room. */
+static inline struct tr_event *tr_stage(tr_outlet *o, const tr_live *l, uint8_t kind, uint8_t marks,
+                                        int64_t ts_recv) {
+    struct tr_event *e = &o->records[o->staged++];
+    e->stamp = 0;
+    e->ts_event = l->ts_event;
+    e->ts_recv = ts_recv;
+    e->instrument_id = (uint16_t)l->instrument_id;
+    e->kind = kind;
+    e->marks = (uint8_t)(marks | l->state);
+    e->publish_delta_ns = 0;
+    return e;
+}
+
+static inline void tr_words(struct tr_event *e, int64_t a, int64_t b, int64_t c, int64_t d) {
+    e->word_0 = a;
+    e->word_1 = b;
+    e->word_2 = c;
+    e->word_3 = d;
+}
+
+/* Publish what is staged, the last record marked LAST_IN_FRAME. First seq, 0 when nothing was staged, or < 0. */
+int64_t tr_outlet_flush(tr_outlet *o);
+
+/* The frame's BOOK record, to the books ring and .latest; `event_seq` is its last EVENT. */
+void tr_live_publish_book(tr_live *l, int64_t event_seq, int64_t ts_recv);
+
+#endif

@@ -1,0 +1,130 @@
+"""A decoder over private rings, its records kept as they come: the harness of the decoder tests."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from collectors.captures import Capture
+from collectors.decoder import Subscription
+from collectors.instruments import InstrumentTable
+from collectors.venues import DECODERS
+from layouts import BOOK, EVENT, EVENT_VIEWS, INSTRUMENT, Kind
+from shm.book import ASK, BID, Book
+from shm.consumer import join_private
+from shm.outlet import Outlet
+from shm.producer import open_private
+
+DRAIN_AT = 1 << 14
+START = 1_700_000_000_000_000_000
+
+
+class Ring:
+    """A private ring with one reader in the same process."""
+
+    def __init__(self, label: str, dtype: np.dtype, slots: int) -> None:
+        self.producer, data, control = open_private(label, dtype, slots, ["reader"])
+        self._consumer = join_private(label, data, control, "reader", dtype)
+        self._batch = np.zeros(4096, dtype)
+
+    def drain(self) -> np.ndarray:
+        parts = []
+        while (n := self._consumer.poll_into(self._batch)) > 0:
+            parts.append(self._batch[:n].copy())
+        assert n == 0, "the private ring lost records"
+        self._consumer.commit()
+        return np.concatenate(parts) if parts else self._batch[:0].copy()
+
+    def close(self) -> None:
+        self._consumer.close()
+        self.producer.close()
+
+
+class Pipeline:
+    """One decoder; `feed` it, then look at `events()`, `counts` and the decoder itself."""
+
+    def __init__(
+        self,
+        venue: str,
+        subscriptions: Iterable[Subscription] = (),
+        accept_any: bool = True,
+        with_books: bool = False,
+        state_dir: Path | None = None,
+        slots: int = 1 << 18,
+        **options,
+    ) -> None:
+        self.events_ring = Ring("events", EVENT, slots)
+        self.instruments_ring = Ring("instruments", INSTRUMENT, 4096)
+        self.books_ring = Ring("books", BOOK, 4096) if with_books else None
+        books = self.books_ring.producer if self.books_ring else None
+        self.outlet = Outlet(self.events_ring.producer, books)
+        self.table = InstrumentTable(
+            "worker", "kraken", 1, 1000, self.instruments_ring.producer, state_dir
+        )
+        self.decoder = DECODERS[venue](
+            self.outlet, self.table, list(subscriptions), accept_any, **options
+        )
+        self._seen: list[np.ndarray] = []
+        self.ts = START
+        self.fed = 0
+
+    def feed(self, frame: bytes | str | list | dict, ts: int | None = None) -> int:
+        if not isinstance(frame, bytes | str):
+            frame = json.dumps(frame)
+        self.ts = ts or self.ts + 1_000_000
+        self.fed += 1
+        return self.decoder.decode(frame if isinstance(frame, bytes) else frame.encode(), self.ts)
+
+    def feed_capture(self, path: Path) -> list[int]:
+        return [self.feed(frame.data, frame.ts) for frame in Capture(path) if frame.kind == "recv"]
+
+    def drain(self) -> np.ndarray:
+        new = self.events_ring.drain()
+        self._seen.append(new)
+        return new
+
+    def events(self) -> np.ndarray:
+        self.drain()
+        return np.concatenate(self._seen)
+
+    def of(self, kind: Kind) -> np.ndarray:
+        events = self.events()
+        return events[events["kind"] == kind].view(EVENT_VIEWS[kind])
+
+    def instruments(self) -> np.ndarray:
+        return self.instruments_ring.drain()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {name: n for name, n in self.outlet.counts().items() if n}
+
+    def accounted(self) -> int:
+        """Return frames that ended in a count."""
+        counts = self.outlet.counts()
+        return counts["frames_decoded"] + sum(
+            n for name, n in counts.items() if name.startswith("rejected.")
+        )
+
+    def close(self) -> None:
+        for ring in (self.events_ring, self.instruments_ring, self.books_ring):
+            if ring:
+                ring.close()
+
+
+def books_from(events: np.ndarray) -> dict[int, Book]:
+    """Return the books that a consumer of these records holds, by instrument id."""
+    books: dict[int, Book] = {}
+    for event in events:
+        book = books.setdefault(int(event["instrument_id"]), Book(16))
+        if event["kind"] == Kind.SNAPSHOT_BEGIN:
+            book.clear()
+        elif event["kind"] == Kind.LEVEL:
+            side = BID if event["marks"] & 0x04 else ASK
+            book.apply(side, int(event["word_0"]), int(event["word_1"]))
+    return books
+
+
+def frames_of(path: Path) -> list[bytes]:
+    """Return the received frames of a recording."""
+    return [frame.data for frame in Capture(path) if frame.kind == "recv"]
