@@ -8,8 +8,8 @@ told: every client cuts its book to the depth).
 sides keys ascend and the best one is the last. Prices and quantities are integers in units of the
 last decimal.
 
-**Invariants** (1) Each side holds at least `depth` + `RESERVE` levels, as far as prices above zero
-go, and at most `depth` + 4 x `RESERVE`. (2) Applying the changes returned to a book of `depth`
+**Invariants** (1) Each side holds more than `depth` levels, as far as prices above zero go, and at
+most `depth` + 4 x `RESERVE` after `trim`. (2) Applying the changes returned to a book of `depth`
 levels, then cutting it to `depth`, gives the visible part.
 """
 
@@ -89,15 +89,15 @@ class BookSide:
         """List what a snapshot shows: (price, level), best first."""
         return [(self.price(key), self.levels[key]) for key in self.keys[: -self.depth - 1 : -1]]
 
-    def wants_levels(self) -> int:
-        """Tell how many levels are missing at the far end; negative: how many are too many."""
-        count = len(self.keys) - self.depth
-        if count < RESERVE:
-            return 2 * RESERVE - count
-        return 2 * RESERVE - count if count > 4 * RESERVE else 0
+    def is_thin(self, key: int) -> bool:
+        """Tell whether levels are missing: in all, or between the best and this key in sight."""
+        count = len(self.keys)
+        return count < self.depth + RESERVE or self.keys[-self.depth] < key
 
-    def trim(self, count: int) -> None:
-        """Forget the farthest levels, which nobody sees."""
-        for key in self.keys[:count]:
-            del self.levels[key]
-        del self.keys[:count]
+    def trim(self) -> None:
+        """Forget the farthest levels, which nobody sees, when there are too many."""
+        excess = len(self.keys) - self.depth - 4 * RESERVE
+        if excess > 0:
+            for key in self.keys[:excess]:
+                del self.levels[key]
+            del self.keys[:excess]

@@ -140,7 +140,7 @@ def test_an_unknown_path_is_refused(captures: Path) -> None:
 
 def test_the_synthetic_market_is_served_on_both_paths() -> None:
     """Subscribed at any time, with trades; checksums hold from the first update on."""
-    spec = SyntheticSpec(depth=10, frames=3000, start_ns=10**18)
+    spec = SyntheticSpec(depth=10, start_ns=10**18)
 
     async def run() -> None:
         async with serving(synthetic=spec) as (server, _):
@@ -160,6 +160,6 @@ def test_the_synthetic_market_is_served_on_both_paths() -> None:
                         trades += b'"trade"' in text and is_data(text)
                 assert checked.wrong == 0
                 assert checked.right > 500
-                assert trades > 20
+                assert trades > 5
 
     asyncio.run(run())
