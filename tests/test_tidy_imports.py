@@ -3,6 +3,7 @@
 import re
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -50,15 +51,20 @@ def stated() -> tuple[set[str], set[str]]:
     return names(project["dependencies"]), names(extras)
 
 
+@cache
+def owners_of() -> dict[str, list[str]]:
+    """Give the distributions behind each importable name; slow, so asked once."""
+    return dict(packages_distributions())
+
+
 def unstated_findings(path: Path, text: str, running: set[str], extra: set[str]) -> list[str]:
     """Name each outside package that is used here and not stated; extras only inside functions."""
     found = []
-    distributions = packages_distributions()
     for line, name, at_top in absolute_imports(text):
         top = name.partition(".")[0]
         if top in OURS or top in sys.stdlib_module_names or (ROOT / f"tests/{top}.py").exists():
             continue
-        owners = {normal(owner) for owner in distributions.get(top, [KNOWN.get(top, top)])}
+        owners = {normal(owner) for owner in owners_of().get(top, [KNOWN.get(top, top)])}
         if owners & running:
             continue
         if not owners & extra:
