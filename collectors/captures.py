@@ -206,24 +206,35 @@ def merge(captures: Iterable[Capture]) -> Iterator[Frame]:
     return heapq.merge(*captures, key=_ts)
 
 
-def merge_aligned(
+def session_starts(
     captures: Sequence[Capture], *, session_gap_ns: int = SESSION_GAP_NS
-) -> Iterator[tuple[int, Frame]]:
-    """All frames as one live session: pairs (ns since its beginning, frame as recorded).
+) -> list[int]:
+    """The `ts` at which each recording's session began, reading every file to its end.
 
-    Recordings that overlap in time, or follow one another within `session_gap_ns`, keep the time
-    between them; those of another hour or year are shifted so that all sessions begin together.
-    Each file is read twice, the first time for its first and last `ts`.
+    Recordings that overlap in time, or follow one another within `session_gap_ns`, are one session.
     """
     spans = sorted((*_span(capture), position) for position, capture in enumerate(captures))
-    began = [0] * len(captures)
+    starts = [0] * len(captures)
     session_start = session_end = -1
     for first, last, position in spans:
         if session_start < 0 or first > session_end + session_gap_ns:
             session_start = session_end = first
-        began[position] = session_start
+        starts[position] = session_start
         session_end = max(session_end, last)
-    streams = (_offsets(capture, start) for capture, start in zip(captures, began, strict=True))
+    return starts
+
+
+def merge_aligned(
+    captures: Sequence[Capture], starts: Sequence[int] | None = None
+) -> Iterator[tuple[int, Frame]]:
+    """All frames as one live session: pairs (ns since its beginning, frame as recorded).
+
+    Recordings of one session keep the time between them; sessions of another hour or year are
+    shifted so that all begin together. `starts` is what `session_starts` told of these captures.
+    """
+    if starts is None:
+        starts = session_starts(captures)
+    streams = (_offsets(capture, start) for capture, start in zip(captures, starts, strict=True))
     return heapq.merge(*streams, key=_offset)
 
 

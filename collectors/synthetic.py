@@ -79,7 +79,7 @@ class SyntheticSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
                     f"{instrument.symbol}: qty_digits {instrument.qty_digits}; 0 to 12"
                 )
             units = instrument.price.replace(".", "", 1)
-            least = 20 * (self.depth + 4 * RESERVE)
+            least = 8 * (self.depth + 4 * RESERVE)
             if not units.isdigit() or int(units) < least:
                 raise ValueError(
                     f"{instrument.symbol} at {instrument.price}: a book of depth {self.depth} needs "
@@ -93,6 +93,7 @@ class SyntheticTape:
     def __init__(self, spec: SyntheticSpec, protocol: str) -> None:
         self.frames = spec.frames
         self.instruments = b""
+        self.recordings_truncated = 0
         self.listings: list[Listing] = []
         self._spec = spec
         self._bits = random.Random(spec.seed).getrandbits
@@ -175,7 +176,7 @@ class SyntheticTape:
         self._markets.append((instrument, book, trade))
         self._by_stream |= {book: instrument, trade: instrument}
         self._channel_ids |= {book: channel_id, trade: channel_id + 1}
-        self.listings.append(Listing(symbol, *digits, *digits, smallest(given.qty_digits)))
+        self.listings.append(Listing(symbol, *digits, smallest(given.qty_digits)))
 
 
 def synthetic_frames(spec: SyntheticSpec, protocol: str) -> Iterator[tuple[int, bytes]]:

@@ -62,11 +62,9 @@ class Control(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """A symbol's reference data: decimals on the wire, and the venue's own grid."""
+    """A symbol's reference data: the decimals of its tick and lot, and its smallest order."""
 
     symbol: str
-    price_digits: int
-    qty_digits: int
     tick_digits: int
     lot_digits: int
     qty_min: str

@@ -57,8 +57,8 @@ class _Level(msgspec.Struct, gc=False):
 
 class _Book(msgspec.Struct, gc=False):
     symbol: str
-    bids: list[_Level]
-    asks: list[_Level]
+    bids: list[_Level] = []
+    asks: list[_Level] = []
     timestamp: str = ""
 
 

@@ -17,7 +17,10 @@ a reconnect and a fresh snapshot.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+import threading
+from collections.abc import Iterator
 from typing import Literal
 
 import structlog
@@ -58,6 +61,7 @@ COUNTERS = (
     "tape_frames",
     "tape_done",
     "faults_injected",
+    "recordings_truncated",
     *_TALLIED,
     *(f"{path}.tape_done" for path in ("kraken_v1", "kraken_v2")),
 )
@@ -212,7 +216,8 @@ class VenueServer:
         self.port = server.sockets[0].getsockname()[1]
         counters.set("listen_port", self.port)
         counters.set("tape_frames", sum(market.tape.frames for market in self.markets.values()))
-        counters.set("connections_open", 0)
+        truncated = sum(market.tape.recordings_truncated for market in self.markets.values())
+        counters.set("recordings_truncated", truncated)
         self._flush()
         counters.set_state("READY")
         jobs = [asyncio.ensure_future(self._stop.wait()), asyncio.ensure_future(self._flushing())]
@@ -294,6 +299,24 @@ def build_markets(spec: VenueServerSpec) -> dict[str, Market]:
     }
 
 
+@contextlib.contextmanager
+def _beating(counters: Counters) -> Iterator[None]:
+    """Keep the heartbeat going while long recordings are read."""
+    is_over = threading.Event()
+
+    def beat() -> None:
+        while not is_over.wait(FLUSH_S):
+            counters.heartbeat()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
 async def _serve(server: VenueServer, counters: Counters) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -313,7 +336,8 @@ def main(spec: VenueServerSpec) -> int:
         spec.instance, spec.worker, names=COUNTERS, reader_group=spec.reader_group
     )
     try:
-        server = VenueServer(build_markets(spec), spec.port, counters)
+        with _beating(counters):
+            server = VenueServer(build_markets(spec), spec.port, counters)
     except (CaptureError, OSError) as error:
         structlog.get_logger().error("the venue has nothing to play", error=str(error))
         counters.set_state("FAILED")

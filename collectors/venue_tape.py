@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from collectors.captures import Capture, CaptureError, Frame, merge_aligned
+from collectors.captures import Capture, CaptureError, Frame, merge_aligned, session_starts
 from collectors.venue_book import VenueBook
 from collectors.venue_dialect import (
     BOOK_DEPTHS,
@@ -34,6 +34,8 @@ from collectors.venue_dialect import (
 
 # What the venue's trade snapshot holds.
 LAST_TRADES = 50
+# Channel numbers from here on are not in any recording.
+_FIRST_MADE_ID = 1_000_000
 
 
 class Step(NamedTuple):
@@ -64,6 +66,11 @@ class Tape(Protocol):
     @property
     def instruments(self) -> bytes:
         """The venue's own reference data frame, b"" where none was recorded."""
+        ...
+
+    @property
+    def recordings_truncated(self) -> int:
+        """How many of the tape's recordings end early (their whole lines are played)."""
         ...
 
     def begin(self) -> None:
@@ -145,10 +152,15 @@ class CaptureTape:
         self.frames = 0
         self._dialect = dialect
         self._captures = captures
+        self._starts = session_starts(captures)
+        self.recordings_truncated = sum(
+            capture.ending is not None and bool(capture.ending.truncated) for capture in captures
+        )
         self._depths: dict[str, int] = {}
         self._known: dict[Stream, _Known] = {}
         self._books: dict[Stream, VenueBook] = {}
         self._trades: dict[Stream, deque[bytes]] = {}
+        self._made_ids: dict[Stream, int] = {}
         self._scan()
         self.streams = {stream: known.frames for stream, known in self._known.items()}
         self.listings = self._listed(pairs)
@@ -184,7 +196,9 @@ class CaptureTape:
     def channel_id(self, stream: Stream) -> int:
         """Tell the recorded number; one of our own for a stream that was not recorded."""
         known = self._known.get(stream)
-        return known.channel_id if known is not None else 1_000_000 + len(stream.symbol)
+        if known is not None:
+            return known.channel_id
+        return self._made_ids.setdefault(stream, _FIRST_MADE_ID + len(self._made_ids))
 
     def _apply(self, stream: Stream, meaning: Meaning) -> None:
         if meaning.trades:
@@ -199,7 +213,7 @@ class CaptureTape:
             self._books[stream].apply(meaning.changes, meaning.stamp)
 
     def _data_frames(self) -> Iterator[tuple[int, Frame, Stream, Meaning]]:
-        for offset_ns, frame in merge_aligned(self._captures):
+        for offset_ns, frame in merge_aligned(self._captures, self._starts):
             if frame.kind != "recv":
                 continue
             meaning = self._read(frame)
@@ -221,7 +235,7 @@ class CaptureTape:
 
     def _scan(self) -> None:
         """Learn streams, depths, digits and numbers, and refuse what cannot be played."""
-        for _, frame in merge_aligned(self._captures):
+        for _, frame in merge_aligned(self._captures, self._starts):
             if frame.kind != "recv":
                 continue
             meaning = self._read(frame)
@@ -271,6 +285,7 @@ class CaptureTape:
         return CaptureError(path, frame.line, what)
 
     def _listed(self, pairs: Mapping[str, Pair]) -> list[Listing]:
+        """Take ticks and lots from the venue's list of pairs, else from the digits on the wire."""
         digits: dict[str, tuple[int, int]] = {}
         for stream, known in self._known.items():
             price, qty = digits.get(stream.symbol, (0, 0))
@@ -279,9 +294,7 @@ class CaptureTape:
         for symbol, (price, qty) in digits.items():
             pair = pairs.get(symbol, Pair(symbol, price, qty))
             qty_min = pair.ordermin or smallest(pair.lot_decimals)
-            listings.append(
-                Listing(symbol, price, qty, pair.pair_decimals, pair.lot_decimals, qty_min)
-            )
+            listings.append(Listing(symbol, pair.pair_decimals, pair.lot_decimals, qty_min))
         return listings
 
 

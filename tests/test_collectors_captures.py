@@ -17,6 +17,7 @@ from collectors.captures import (
     merge,
     merge_aligned,
     open_captures,
+    session_starts,
 )
 
 HOUR_NS = 3_600_000_000_000
@@ -168,7 +169,8 @@ def test_sessions_join_up_to_the_gap_and_not_beyond(tmp_path: Path) -> None:
     first = written(tmp_path, "a.jsonl", moment(1000), moment(2000))
     for start, offset in ((2500, 1500), (2501, 0)):
         second = written(tmp_path, "b.jsonl", moment(start))
-        merged = merge_aligned(open_captures([first, second]), session_gap_ns=500)
+        captures = open_captures([first, second])
+        merged = merge_aligned(captures, session_starts(captures, session_gap_ns=500))
         assert [when for when, frame in merged if frame.file_index == 1] == [offset]
 
 

@@ -18,7 +18,7 @@ from collectors.synthetic import (
     synthetic_frames,
 )
 from collectors.synthetic_book import RESERVE, BookSide
-from collectors.venue_dialect import Stream
+from collectors.venue_dialect import BOOK_DEPTHS, Stream
 from collectors.venue_dialect_v2 import KrakenV2
 from collectors.venue_market import Market
 from shm import clock
@@ -259,7 +259,7 @@ def test_cheap_and_whole_prices_are_written_right() -> None:
         ({"frames_per_s": 2e9}, "frames_per_s"),
         ({"instruments": ()}, "no instruments"),
         ({"instruments": TWO + TWO}, "once"),
-        ({"instruments": (SyntheticInstrument("A/B", "1.479"),)}, "at least 1480 units"),
+        ({"instruments": (SyntheticInstrument("A/B", "0.591"),)}, "at least 592 units"),
         ({"instruments": (SyntheticInstrument("A/B", "x"),)}, "at least"),
         ({"instruments": (SyntheticInstrument('A"/B', "1000.0"),)}, "like BTC/USD"),
         ({"instruments": (SyntheticInstrument("A/B", "1000.0", qty_digits=13),)}, "qty_digits 13"),
@@ -271,13 +271,23 @@ def test_impossible_markets_are_refused(fields: dict, says: str) -> None:
         SyntheticSpec(**fields)
 
 
-def test_the_lowest_price_allowed_works() -> None:
+@pytest.mark.parametrize(("depth", "price"), [(10, "0.592"), (1000, "0.8512")])
+def test_the_lowest_price_allowed_works(depth: int, price: str) -> None:
     """On the allowed side of the bound a market runs."""
-    given = spec(instruments=(SyntheticInstrument("A/B", "1.480"),))
-    checked = CheckedBooks({"A/B": 10})
+    given = spec(depth=depth, frames=1500, instruments=(SyntheticInstrument("A/B", price),))
+    checked = CheckedBooks({"A/B": depth})
     for _, data in synthetic_frames(given, "kraken_v2"):
         checked.take(data)
     assert checked.wrong == 0
+    assert len(checked.books["A/B"]["bids"]) == depth
+
+
+def test_the_default_instruments_have_books_of_any_depth() -> None:
+    """What is given without thinking works at the deepest book on offer."""
+    for depth in BOOK_DEPTHS:
+        tape = SyntheticTape(spec(depth=depth), "kraken_v1")
+        for instrument, _, _ in tape._markets:
+            assert len(instrument.bids.visible()) == len(instrument.asks.visible()) == depth
 
 
 def test_a_level_that_leaves_lets_the_next_one_in() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from venue_client import V2_ETH, CheckedBooks, recording, trade_v1
+from venue_client import PAIRS, V1_BOOK, V2_ETH, CheckedBooks, recording, trade_v1
 
 from collectors.venue_dialect import Stream
 from collectors.venue_library import capture_tapes
@@ -97,6 +97,7 @@ def test_a_truncated_recording_plays_its_whole_lines_when_told_to(
     cut = tmp_path / "cut.jsonl.gz"
     cut.write_bytes((captures / V2_ETH).read_bytes()[:9000])
     ((_, tape),) = capture_tapes([cut], tolerate_truncation=True)
+    assert tape.recordings_truncated == 1
     checked = CheckedBooks({"ETH/USD": 25})
     frames = 0
     while tape.next_offset_ns() is not None:
@@ -105,3 +106,43 @@ def test_a_truncated_recording_plays_its_whole_lines_when_told_to(
             frames += 1
     assert 0 < frames == tape.frames < 1129
     assert (checked.right, checked.wrong) == (frames, 0)
+
+
+def test_v1_tickers_are_streams_of_their_own(captures: Path) -> None:
+    """Three recordings of one session: books with their depth, trades and tickers without."""
+    names = ("book", "trade", "ticker")
+    ((dialect, tape),) = capture_tapes(
+        [captures / f"kraken_v1_{n}_10pairs.jsonl.gz" for n in names]
+    )
+    assert dialect.name == "kraken_v1"
+    assert Stream("book", "XMR/USD", 1000) in tape.streams
+    assert tape.streams[Stream("trade", "XMR/USD")] == 3
+    assert sum(count for stream, count in tape.streams.items() if stream.channel == "ticker") == 18
+    assert tape.frames == sum(tape.streams.values()) == 4279 + 8 + 18
+    assert tape.recordings_truncated == 0
+    assert tape.channel_id(Stream("book", "XMR/USD", 1000)) == 992
+    made = {tape.channel_id(Stream("ohlc", pair)) for pair in ("XMR/USD", "SC/EUR", "XMR/USD")}
+    assert len(made) == 2
+    assert not made & {tape.channel_id(stream) for stream in tape.streams}
+
+
+@pytest.mark.parametrize(("with_pairs", "tick_digits"), [(True, 2), (False, 8)])
+def test_ticks_come_from_the_venues_list_else_from_the_wire(
+    captures: Path, with_pairs: bool, tick_digits: int
+) -> None:
+    """XMR/USD has eight decimals on the wire and a tick of two in `AssetPairs`."""
+    paths = [captures / V1_BOOK] + [captures / PAIRS] * with_pairs
+    ((_, tape),) = capture_tapes(paths)
+    listed = {listing.symbol: listing for listing in tape.listings}
+    assert listed["XMR/USD"].tick_digits == tick_digits
+    assert listed["XMR/USD"].lot_digits == 8
+    assert listed["XMR/USD"].qty_min == ("0.05" if with_pairs else "0.00000001")
+
+
+def test_a_recorded_instrument_frame_is_the_answer(tmp_path: Path) -> None:
+    """What the venue itself said of its instruments is given verbatim, and is no market frame."""
+    said = '{"channel":"instrument","type":"snapshot","data":{"assets":[],"pairs":[]}}'
+    path = recording(tmp_path, (1, said), (2, book_v2("A/B", "snapshot", 10)))
+    ((_, tape),) = capture_tapes([path])
+    assert tape.instruments == said.encode()
+    assert tape.frames == 1
