@@ -1,11 +1,13 @@
-"""The Redis server that comes with the installation: where its binary is, and how it is started so that a kill loses little.
+"""The Redis server that comes with the installation: where its binary is, and how it is started so that a kill loses
+little.
 
-**Protocol** The server listens on one Unix socket inside a directory of mode 0700 and on no TCP port. It appends every write to
-its log and syncs that each second; it takes no snapshots. Who starts it supervises it: `redis-server <arguments>` is an
-ordinary child.
+**Protocol** The server listens on one Unix socket inside a directory of mode 0700 and on no TCP port. It appends
+every write to its log and syncs that each second; it takes no snapshots. Who starts it supervises it: `redis-server
+<arguments>` is an ordinary child.
 
-**Failure** Killed: acknowledged writes of the last seconds may be gone, streams and progress keys alike; the fan-out goes back
-to where its progress key stands. A log torn in its last transaction is cut back to the one before at the next start.
+**Failure** Killed: acknowledged writes of the last seconds may be gone, streams and progress keys alike; the fan-out
+goes back to where its progress key stands. A log torn in its last transaction is cut back to the one before at the
+next start.
 """
 
 import importlib.util

@@ -18,11 +18,10 @@ A gap is an entry of the same stream; readers tell it by the field `gap_from`:
     reason             lapped (overwritten before it was sent) or a GapReason in lower case
     seq                the gap record's seq; of a lapped range its last one
 
-**Why it is right** Prices and volumes are integers times a power of ten: the text is made from the integer, never from a
-float. A lapped range may have held any instrument, so it is told in every stream of the ring.
+**Why it is right** Prices and volumes are integers times a power of ten: the text is made from the integer, never
+from a float. A lapped range may have held any instrument, so it is told in every stream of the ring.
 """
 
-from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -32,8 +31,10 @@ from consumers.instruments import Instrument, InstrumentTable, ScaleTracker
 from consumers.redis_link import Command
 from layouts import COLUMNS, FEATURES, GapReason, Kind, Mark
 
+_SIDE_MASK = int(Mark.SIDE_MASK)
 _SIDES = {int(Mark.BUY): "buy", int(Mark.SELL): "sell"}
-_VERSIONED = (Kind.SNAPSHOT_BEGIN, Kind.SNAPSHOT_END, Kind.STATE)
+_TRADE, _GAP = int(Kind.TRADE), int(Kind.GAP)
+_VERSIONED = frozenset(map(int, (Kind.SNAPSHOT_BEGIN, Kind.SNAPSHOT_END, Kind.STATE)))
 _BOOK_ONLY = (GapReason.CHECKSUM,)
 """Gaps of these reasons concern a book alone; no trade is missing."""
 _COLUMNS_AT = FEATURES.fields["return_1"][1] if FEATURES.fields else 0
@@ -41,12 +42,15 @@ _READY_COUNT = 4096
 
 
 class Entries(NamedTuple):
-    """The commands for one run of records: how many entries of which kind they add, and records without a known instrument."""
+    """Commands that add entries: how many of records, how many of gaps; and how many records had no known instrument."""
 
     commands: list[Command]
     records: int
     gaps: int
     unknown: int
+
+
+NO_ENTRIES = Entries([], 0, 0, 0)
 
 
 class EventEntries:
@@ -58,12 +62,10 @@ class EventEntries:
         self._worker = worker
         self._maxlen = maxlen
         wanted = np.zeros(256, bool)
-        wanted[[Kind.TRADE, Kind.GAP, *_VERSIONED]] = True
+        wanted[[_TRADE, _GAP, *_VERSIONED]] = True
         self._wanted = wanted
 
-    def encode(
-        self, records: np.ndarray, first_seq: int, epoch_of: Callable[[int], int]
-    ) -> Entries:
+    def encode(self, records: np.ndarray, first_seq: int, epoch: int) -> Entries:
         """Return the entries of records first_seq .. first_seq + len(records) - 1."""
         picked = np.flatnonzero(self._wanted[records["kind"]])
         commands: list[Command] = []
@@ -71,11 +73,11 @@ class EventEntries:
         for at, row in zip(picked.tolist(), records[picked].tolist(), strict=True):
             _, ts_event, ts_recv, instrument_id, kind, marks, _, w0, w1, w2, w3 = row
             seq = first_seq + at
-            if kind in _VERSIONED:
-                self.scales.note(instrument_id, w2)
-            elif kind == Kind.GAP:
-                if w3 not in _BOOK_ONLY:
-                    added = self._gap(instrument_id, (w0, w1), w3, epoch_of(seq), seq)
+            if kind != _TRADE:
+                if kind in _VERSIONED:
+                    self.scales.note(instrument_id, w2)
+                elif w3 not in _BOOK_ONLY:
+                    added = self._gap(instrument_id, (w0, w1), w3, epoch, seq)
                     commands += added
                     gaps += len(added)
             else:
@@ -86,11 +88,11 @@ class EventEntries:
                 trades += 1
                 commands.append(
                     (
-                        *self._head(found, epoch_of(seq), seq),
+                        *self._head(found, epoch, seq),
                         *("timestamp", ts_event // 1000),
                         *("price", decimal_text(w0, found.price_scale)),
                         *("volume", decimal_text(w1, found.qty_scale)),
-                        *("side", _SIDES.get(marks & Mark.SIDE_MASK, "")),
+                        *("side", _SIDES.get(marks & _SIDE_MASK, "")),
                         *("trade_id", w2, "seq", seq),
                     )
                 )
@@ -109,18 +111,18 @@ class EventEntries:
     def _gap(
         self, instrument_id: int, missing: tuple[int, int], reason: int, epoch: int, seq: int
     ) -> list[Command]:
-        instruments: Iterable[Instrument | None]
-        if instrument_id == 0:
-            instruments = self._table.of_worker(self._worker)
-        else:
-            instruments = [self._table.latest(instrument_id)]
+        instruments = (
+            self._table.of_worker(self._worker)
+            if instrument_id == 0
+            else self._table.some(instrument_id)
+        )
         name = (
             GapReason(reason).name.lower()
             if reason in GapReason.__members__.values()
             else str(reason)
         )
         fields = (*_gap_fields(*missing, name), "seq", seq)
-        return [(*self._head(each, epoch, seq), *fields) for each in instruments if each]
+        return [(*self._head(each, epoch, seq), *fields) for each in instruments]
 
     def _head(self, instrument: Instrument, epoch: int, seq: int) -> Command:
         return xadd("trades", instrument, self._maxlen, epoch, seq)
@@ -135,9 +137,7 @@ class FeatureEntries:
         self._maxlen = maxlen
         self._ready: dict[int, tuple[list[str], np.ndarray]] = {}
 
-    def encode(
-        self, records: np.ndarray, first_seq: int, epoch_of: Callable[[int], int]
-    ) -> Entries:
+    def encode(self, records: np.ndarray, first_seq: int, epoch: int) -> Entries:
         """Return the entries of rows first_seq .. first_seq + len(records) - 1."""
         commands: list[Command] = []
         unknown = 0
@@ -157,7 +157,7 @@ class FeatureEntries:
             pairs = dict(zip(columns, values[at, indexes].tolist(), strict=True))
             commands.append(
                 (
-                    *xadd("features", found, self._maxlen, epoch_of(seq), seq),
+                    *xadd("features", found, self._maxlen, epoch, seq),
                     *("timestamp", ts_event // 1000, "row_no", row_no),
                     *("source", f"{source_epoch}-{source_seq}", "seq", seq),
                     *("values", msgspec.json.encode(pairs)),

@@ -1,19 +1,23 @@
-"""Fan-out puts each trade and feature row into its Redis stream once, in order, whatever is killed, down or answered twice.
+"""Fan-out puts each trade and feature row into its Redis stream once, in order, whatever is killed, down or answered
+twice.
 
-**Protocol** Per ring ("lane"): (1) on every connect read the ring's progress key and seek to the record after it; (2) poll a
-batch; (3) one MULTI/EXEC: read the progress, XADD every entry with the explicit id `<epoch>-<seq>`, write the progress;
-(4) count. The ring is the only buffer: while Redis is away nothing is read, and what is overwritten meanwhile becomes one
-gap entry with the exact range.
+**Protocol** Per ring ("lane"): (1) on every connect read the ring's progress key and seek to the record after it;
+(2) poll a batch; (3) one MULTI/EXEC: read the progress, XADD every entry with the explicit id `<epoch>-<seq>`, write
+the progress; (4) count. The ring is the only buffer: while Redis is away nothing is read, and what is overwritten
+meanwhile becomes one gap entry with the exact range.
 
-**Why it is right** An entry that a lost reply left in doubt is either covered by the progress key, then the seek passes over it, or
-not in the stream at all. A refused id ("equal or smaller") is a delivery only at or below the progress that the same
-transaction read; above it, it is an error, counted in `entries_refused` and logged. The cursor in the ring trails the last
-acknowledgement by 3 s, because a server that syncs its log each second may forget that much when it is killed.
+**Why it is right** An entry that a lost reply left in doubt is either covered by the progress key, then the seek
+passes over it, or not in the stream at all. A refused id ("equal or smaller") is a delivery only at or below the
+progress that the same transaction read; above it, it is an error, counted in `entries_refused` and logged. The
+cursor in the ring trails the last acknowledgement by 3 s, because a server that syncs its log each second may forget
+that much when it is killed.
 
-**Failure** Killed anywhere: nothing. Redis gone, read-only, full, loading, asking for a password: it tries again for ever, 50 ms
-to 2 s apart. An instrument that no table names: its records are counted in `unknown_instruments`, and the log says so.
+**Failure** Killed anywhere: nothing. Redis gone, read-only, full, loading, asking for a password: it tries again for
+ever, 50 ms to 2 s apart. An instrument that no table names: its records are counted in `unknown_instruments`, and
+the log says so.
 
-**See** `consumers.entries` for the streams' fields, `consumers.progress` for the key, `consumers.redis_link` for retries.
+**See** `consumers.entries` for the streams' fields, `consumers.progress` for the key, `consumers.redis_link` for
+retries.
 """
 
 import time
@@ -22,12 +26,12 @@ from typing import Any
 
 import structlog
 
-from consumers.entries import Entries, EventEntries, FeatureEntries
-from consumers.inputs import Batch, Input, Inputs, same_layout
+from consumers.entries import NO_ENTRIES, Entries, EventEntries, FeatureEntries
 from consumers.instruments import InstrumentTable
+from consumers.loop import LOST, Input, InputSet, Stoppable, input_counters
 from consumers.progress import Progress, progress_key, read, write
 from consumers.redis_link import REASONS, Backoff, LinkError, RedisLink
-from layouts import EVENT, FEATURES
+from layouts import EVENT, FEATURES, describe
 from shm.clock import monotonic_ns
 from shm.counters import Counters
 from shm.errors import ConfigurationError
@@ -68,35 +72,64 @@ class Lane:
         self.progress = Progress()
         self.scanned = 0
         """Last seq that was looked at; what lies between it and the progress had nothing to send."""
-        self.scanned_ns = 0
+        self.incarnation = source.incarnation
+        self._moved_ns = 0
         self._acknowledged: deque[tuple[int, int]] = deque()
 
     def rewind(self, stored: Progress | None) -> None:
         """Go on after what Redis says has been delivered of this very ring."""
-        fresh = Progress.fresh(self.source.uuid, self.source.first_seq)
-        known = stored is not None and stored.uuid == self.source.uuid
-        self.progress = stored if stored is not None and known else fresh
-        self.scanned = self.progress.seq
-        self.source.joined.seek(self.progress.seq + 1)
-        self.encoder.scales.restore(self.progress.versions)
+        self.incarnation = self.source.incarnation
+        facts = self.source.consumer.facts()
+        if stored is None or stored.uuid != facts.uuid:
+            stored = Progress.fresh(facts.uuid, facts.first_seq)
+        self.progress = stored
+        self.scanned = stored.seq
+        self.source.resume(stored.seq + 1, stored.lost)
+        self.encoder.scales.restore(stored.versions)
         self._acknowledged.clear()
 
-    def advanced(self, entries: Entries, seq: int, lost: int = 0) -> Progress:
-        """Return the progress after `entries` up to `seq`."""
+    def next_entries(self) -> Entries | None:
+        """Read on; None where there is nothing new."""
+        source = self.source
+        n = source.poll()
+        if n == 0:
+            return None
+        if n == LOST:
+            self.scanned = source.lost_to
+            epoch = self._at_least(source.epoch_of(source.lost_to))
+            log.error(
+                "records were overwritten before they were sent",
+                ring=source.name,
+                first_seq=source.lost_from,
+                last_seq=source.lost_to,
+            )
+            return self.encoder.lapped(source.lost_from, source.lost_to, epoch)
+        self.scanned = source.first_seq + n - 1
+        return self.encoder.encode(
+            source.records[:n], source.first_seq, self._at_least(source.epoch)
+        )
+
+    def after(self, entries: Entries) -> Progress:
+        """Return the progress once `entries` are there."""
+        lost = self.source.consumer.lapped
         return self.progress._replace(
-            epoch=self.source.epoch_of(seq),
-            seq=seq,
+            epoch=self._at_least(self.source.epoch_of(self.scanned)),
+            seq=self.scanned,
             entries=self.progress.entries + entries.records,
             gaps=self.progress.gaps + entries.gaps,
-            lost=self.progress.lost + lost,
+            lost=lost,
             versions=self.encoder.scales.versions(),
         )
 
     def acknowledged(self, progress: Progress) -> None:
         """Redis has it; the cursor follows 3 s later."""
         self.progress = progress
-        self.scanned = max(self.scanned, progress.seq)
-        self._acknowledged.append((monotonic_ns() + _CURSOR_TRAILS_NS, progress.seq))
+        self._moved_ns = monotonic_ns()
+        self._acknowledged.append((self._moved_ns + _CURSOR_TRAILS_NS, progress.seq))
+
+    def is_behind(self, rest_ns: int = 0) -> bool:
+        """True when records without entries were passed over and the progress key has rested for `rest_ns`."""
+        return self.scanned > self.progress.seq and monotonic_ns() - self._moved_ns >= rest_ns
 
     def move_cursor(self, at_once: bool = False) -> None:
         """Commit what was acknowledged 3 s ago, or at the end of a drain all of it."""
@@ -104,21 +137,25 @@ class Lane:
         while self._acknowledged and (at_once or self._acknowledged[0][0] <= now):
             seq = self._acknowledged.popleft()[1]
         if seq >= 0:
-            self.source.joined.commit(seq + 1)
+            self.source.commit(seq + 1)
+
+    def _at_least(self, epoch: int) -> int:
+        """Return an epoch that no id goes back behind, where the ring's header has forgotten the right one."""
+        return max(epoch, self.progress.epoch)
 
 
 class Fanout:
     """The worker: all lanes over one connection."""
 
-    def __init__(self, spec: FanoutSpec, counters: Counters, stop: StopFlag) -> None:
+    def __init__(self, spec: FanoutSpec, counters: Counters, stop: Stoppable) -> None:
         self._spec = spec
         self._counters = counters
         self._stop = stop
         self._table = InstrumentTable(spec.instance)
-        self._lanes: dict[str, Lane] = {}
-        self._inputs = Inputs(
-            spec.inputs, spec.instance, spec.worker, spec.batch_records, self._joined
+        self._inputs = InputSet(
+            spec.instance, spec.inputs, spec.worker, counters, spec.batch_records
         )
+        self._lanes: list[Lane] = []
         name = f"tickring-{spec.instance}-{spec.worker}"
         self._link = RedisLink(spec.redis_url, name, spec.reply_timeout_s, counters.heartbeat)
         self._backoff = Backoff(_FIRST_PAUSE_S, spec.backoff_cap_s)
@@ -127,33 +164,40 @@ class Fanout:
 
     def run(self) -> int:
         """Work until a drain has ended; returns the exit status."""
-        draining_until = 0
-        while True:
-            self._counters.heartbeat()
-            self._inputs.refresh()
-            if self._inputs.all_joined and not draining_until:
-                self._counters.set_state("READY")
-            if self._stop.is_set and not draining_until:
-                draining_until = monotonic_ns() + int(self._spec.drain_timeout_s * 1e9)
-                self._counters.set_state("DRAINING")
-                self._inputs.begin_drain()
-            busy = self._turn()
-            if draining_until and (self._done() or monotonic_ns() > draining_until):
-                break
-            if not busy and self._link.is_open:
-                self._inputs.wait(_IDLE_S)
-            elif not busy:
-                time.sleep(_IDLE_S / 4)
+        if self._inputs.join(self._stop):
+            self._lanes = [self._open_lane(source) for source in self._inputs]
+            self._counters.set_state("READY")
+            while not self._stop.is_set:
+                self._rest_unless(self._turn())
+            self._drain()
         return self._end()
 
-    def _turn(self) -> bool:
+    def _drain(self) -> None:
+        """Send what is there, for at most the drain's time-out."""
+        self._counters.set_state("DRAINING")
+        until = monotonic_ns() + int(self._spec.drain_timeout_s * 1e9)
+        while monotonic_ns() < until:
+            drained = self._inputs.drained()
+            if drained and not any(lane.is_behind() for lane in self._lanes):
+                return
+            self._rest_unless(self._turn(0 if drained else _REST_NS))
+
+    def _rest_unless(self, busy: bool) -> None:
+        if self._inputs.beat():
+            self._follow_new_rings()
+        if not busy and self._link.is_open:
+            self._inputs.wait(_IDLE_S)
+        elif not busy:
+            time.sleep(_IDLE_S / 4)
+
+    def _turn(self, rest_ns: int = _REST_NS) -> bool:
         """Send one batch of each lane; False when there was nothing to do."""
         if not self._link.is_open and not self._connect():
             return False
         busy = False
         try:
-            for lane in self._lanes.values():
-                busy |= self._send_next(lane)
+            for lane in self._lanes:
+                busy |= self._send_next(lane, rest_ns)
                 lane.move_cursor()
         except LinkError as error:
             self._link_failed(error)
@@ -165,7 +209,7 @@ class Fanout:
             return False
         try:
             self._link.open()
-            for lane in self._lanes.values():
+            for lane in self._lanes:
                 self._rewind(lane)
         except LinkError as error:
             self._link_failed(error)
@@ -180,70 +224,53 @@ class Fanout:
     def _rewind(self, lane: Lane) -> None:
         lane.rewind(Progress.parse(self._link.call(*read(lane.key))))
 
-    def _joined(self, source: Input) -> None:
-        """Open the lane of a ring that has just been joined, or joined anew."""
+    def _follow_new_rings(self) -> None:
+        """Begin anew on each ring that was made anew."""
+        try:
+            for lane in self._lanes:
+                if lane.incarnation != lane.source.incarnation and self._link.is_open:
+                    self._rewind(lane)
+        except LinkError as error:
+            self._link_failed(error)
+
+    def _open_lane(self, source: Input) -> Lane:
         encoder: EventEntries | FeatureEntries
-        dtype = source.joined.dtype
-        if same_layout(dtype, EVENT):
-            encoder = EventEntries(source.ring.partition(".")[0], self._table, self._spec.maxlen)
-        elif same_layout(dtype, FEATURES):
+        layout = describe(source.consumer.dtype)
+        if layout == describe(EVENT):
+            encoder = EventEntries(source.name.partition(".")[0], self._table, self._spec.maxlen)
+        elif layout == describe(FEATURES):
             encoder = FeatureEntries(self._table, self._spec.maxlen)
         else:
             raise ConfigurationError(
-                f"fan-out input {source.ring} carries records of {dtype.itemsize} bytes that have no stream; "
+                f"fan-out input {source.name} carries neither events nor features, and has no stream; "
                 "name events and features rings in `inputs`"
             )
-        lane = Lane(source, progress_key(self._spec.instance, source.ring), encoder)
-        lane.rewind(None)
-        self._lanes[source.ring] = lane
-        if self._link.is_open:
-            try:
-                self._rewind(lane)
-            except LinkError as error:
-                self._link_failed(error)
+        return Lane(source, progress_key(self._spec.instance, source.name), encoder)
 
-    def _send_next(self, lane: Lane) -> bool:
-        if lane.source.consumer is None:
+    def _send_next(self, lane: Lane, rest_ns: int) -> bool:
+        entries = lane.next_entries()
+        if entries is None:
+            if lane.is_behind(rest_ns):
+                self._deliver(lane, NO_ENTRIES)
             return False
-        found = lane.source.poll()
-        if found is None:
-            if lane.scanned > lane.progress.seq and monotonic_ns() - lane.scanned_ns > _REST_NS:
-                self._deliver(lane, Entries([], 0, 0, 0), lane.scanned)
-            return False
-        if isinstance(found, Batch):
-            last_seq = found.end_seq - 1
-            entries = lane.encoder.encode(found.records, found.first_seq, lane.source.epoch_of)
-            lost = 0
-        else:
-            last_seq = found.last_seq
-            epoch = lane.source.epoch_of(last_seq)
-            entries = lane.encoder.lapped(found.first_seq, last_seq, epoch)
-            lost = last_seq - found.first_seq + 1
-            log.error("records were lost before they were sent", ring=lane.source.ring, lost=found)
         if entries.unknown:
             self._counters.add("unknown_instruments", entries.unknown)
-            self._say("unknown instrument", ring=lane.source.ring, records=entries.unknown)
-        if lane.scanned == lane.progress.seq:
-            lane.scanned_ns = monotonic_ns()
-        lane.scanned = last_seq
-        rested = monotonic_ns() - lane.scanned_ns > _REST_NS
-        if entries.commands or lost or rested:
-            self._deliver(lane, entries, last_seq, lost)
+            self._say("records of unknown instruments", ring=lane.key, records=entries.unknown)
+        if entries.commands or lane.is_behind(_REST_NS):
+            self._deliver(lane, entries)
         return True
 
-    def _deliver(self, lane: Lane, entries: Entries, last_seq: int, lost: int = 0) -> None:
+    def _deliver(self, lane: Lane, entries: Entries) -> None:
         """Send one transaction and settle its replies; the progress moves with it or not at all."""
-        after = lane.advanced(entries, last_seq, lost)
-        commands = [read(lane.key), *entries.commands, write(lane.key, after)]
-        replies = self._link.transact(commands)
-        before = Progress.parse(replies[0])
-        self._settle(lane, replies[1:-1], entries, before)
+        after = lane.after(entries)
+        replies = self._link.transact([read(lane.key), *entries.commands, write(lane.key, after)])
+        self._settle(lane, replies[1:-1], entries, Progress.parse(replies[0]))
         lane.acknowledged(after)
 
     def _settle(
         self, lane: Lane, replies: list[Any], entries: Entries, before: Progress | None
     ) -> None:
-        covered = before is not None and before.uuid == lane.source.uuid
+        covered = before is not None and before.uuid == lane.progress.uuid
         covered_to = (before.epoch, before.seq) if before is not None and covered else (0, 0)
         for command, reply in zip(entries.commands, replies, strict=True):
             if not isinstance(reply, Exception):
@@ -257,52 +284,35 @@ class Fanout:
 
     def _link_failed(self, error: LinkError) -> None:
         self._link.close()
+        for lane in self._lanes:
+            lane.rewind(lane.progress)  # a ring with unsent records is not left for its successor
         pause_s = self._backoff.failed()
         self._counters.set("redis_connected", 0)
         self._counters.add(f"redis_errors.{error.reason}")
         self._say("Redis cannot be used now", error=str(error), again_in_s=round(pause_s, 3))
 
-    def _done(self) -> bool:
-        settled = all(
-            lane.progress.seq >= lane.scanned and (lane.source.consumer is None or lane.source.drained())
-            for lane in self._lanes.values()
-        )  # fmt: skip
-        if not settled and self._link.is_open and self._inputs.drained():
-            try:
-                for lane in self._lanes.values():
-                    if lane.scanned > lane.progress.seq:
-                        self._deliver(lane, Entries([], 0, 0, 0), lane.scanned)
-            except LinkError as error:
-                self._link_failed(error)
-        return settled and self._link.is_open
-
     def _end(self) -> int:
         left = 0
-        for lane in self._lanes.values():
-            if lane.source.consumer is None:
-                continue
+        for lane in self._lanes:
             lane.move_cursor(at_once=True)
-            left += lane.source.facts().head - 1 - lane.progress.seq
+            left += lane.source.consumer.facts().head - 1 - lane.progress.seq
         self._counters.set("drain_left", left)
         if left:
-            log.warning("the drain has ended with records unsent", records=left)
+            log.warning("ended with records that are not in Redis", records=left)
         self._show()
         self._link.close()
-        self._inputs.close(detach=True)
+        self._inputs.detach()
+        self._inputs.close()
         self._table.close()
         self._counters.set_state("STOPPED")
         return 0
 
     def _show(self) -> None:
         """Make the counters say what the progress keys say."""
-        lanes = self._lanes.values()
-        for lane in lanes:
-            ring = lane.source.ring
-            self._counters.set(f"in.{ring}.seq", max(lane.scanned, lane.progress.seq))
-            self._counters.set(f"in.{ring}.lost", lane.progress.lost)
-            self._counters.set(f"in.{ring}.entries", lane.progress.entries)
-        self._counters.set("entries_acked", sum(lane.progress.entries for lane in lanes))
-        self._counters.set("gap_entries", sum(lane.progress.gaps for lane in lanes))
+        for lane in self._lanes:
+            self._counters.set(f"in.{lane.source.name}.entries", lane.progress.entries)
+        self._counters.set("entries_acked", sum(lane.progress.entries for lane in self._lanes))
+        self._counters.set("gap_entries", sum(lane.progress.gaps for lane in self._lanes))
 
     def _say(self, event: str, **facts: Any) -> None:
         """Log at most once a second per event: never per record."""
@@ -314,10 +324,10 @@ class Fanout:
 
 def counter_names(inputs: list[str]) -> list[str]:
     """Return the counters that a fan-out of these rings keeps."""
-    per_ring = [f"in.{ring}.{what}" for ring in inputs for what in ("seq", "lost", "entries")]
     own = ("acked", "skipped", "refused")
     return [
-        *per_ring,
+        *input_counters(inputs),
+        *(f"in.{ring}.entries" for ring in inputs),
         *(f"entries_{what}" for what in own),
         *("gap_entries", "unknown_instruments", "drain_left", "redis_connected"),
         *("redis_reconnects", *(f"redis_errors.{reason}" for reason in REASONS)),
@@ -326,10 +336,9 @@ def counter_names(inputs: list[str]) -> list[str]:
 
 def main(spec: FanoutSpec) -> int:
     """Run the worker."""
-    if spec.maxlen < 1 or spec.batch_records < 1 or not spec.inputs:
+    if spec.maxlen < 1 or spec.batch_records < 1:
         raise ConfigurationError(
-            f"fan-out: maxlen {spec.maxlen}, batch_records {spec.batch_records}, inputs {spec.inputs}; "
-            "the first two from 1 on and at least one input expected"
+            f"fan-out: maxlen {spec.maxlen}, batch_records {spec.batch_records}; 1 or more expected"
         )
     stop = StopFlag()
     counters = Counters.create(

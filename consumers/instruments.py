@@ -1,9 +1,9 @@
 """Every instrument of an instance by its id, with the scale that its prices and quantities had at any record.
 
-**Protocol** Each collector publishes INSTRUMENT records into its own `<worker>.instruments` ring before the first event that
-needs them, and a new version when the venue's digits grow wider. A ScaleTracker follows one events ring in order: STATE and
-SNAPSHOT records name the version in force from there on; before the first of them (a start in mid-stream, a loss) the newest
-version that is not younger than the record itself stands in.
+**Protocol** Each collector publishes INSTRUMENT records into its own `<worker>.instruments` ring before the first
+event that needs them, and a new version when the venue's digits grow wider. A ScaleTracker follows one events ring
+in order: STATE and SNAPSHOT records name the version in force from there on; before the first of them (a start in
+mid-stream, a loss) the newest version that is not younger than the record itself stands in.
 
 **Failure** A table that is not there yet, or is replaced by a restart, is looked for again on the next unknown id.
 """
@@ -47,6 +47,11 @@ class InstrumentTable:
         """Return the newest version of an instrument, None while no table names it."""
         return self._newest(self._of(instrument_id))
 
+    def some(self, instrument_id: int) -> list[Instrument]:
+        """Return the newest version of an instrument as a list of one, or none while no table names it."""
+        found = self.latest(instrument_id)
+        return [found] if found else []
+
     def version(self, instrument_id: int, version: int) -> Instrument | None:
         """Return one version of an instrument."""
         versions = self._of(instrument_id)
@@ -57,7 +62,9 @@ class InstrumentTable:
 
     def at(self, instrument_id: int, ts_recv: int) -> Instrument | None:
         """Return the newest version that was there at `ts_recv` (ns), the first one if none was."""
-        versions = self._of(instrument_id)
+        versions = self._versions.get(instrument_id) or self._of(instrument_id)
+        if len(versions) == 1:
+            return next(iter(versions.values()))
         there = {v: each for v, each in versions.items() if each.ts_recv <= ts_recv}
         return self._newest(there) if there else versions.get(min(versions, default=0))
 

@@ -106,6 +106,10 @@ class Input:
             return self._split(n)
         return n
 
+    def epoch_of(self, seq: int) -> int:
+        """Return the epoch that `seq` was published in, 0 where the header no longer tells."""
+        return self._epoch_at(seq)[0]
+
     def commit(self, seq: int | None = None) -> None:
         """Store the seq to restart from (default: after all that `poll` has given)."""
         self.consumer.commit(self.next_seq if seq is None else seq)

@@ -1,4 +1,5 @@
-"""How far a ring has been delivered is kept in Redis itself, written in the same transaction as the entries it speaks of.
+"""How far a ring has been delivered is kept in Redis itself, written in the same transaction as the entries it speaks
+of.
 
 **Layout** hash `tickring:progress:<instance>:<ring>`:
     uuid      the ring's own identity: a new run has a new ring, whose seqs begin again
@@ -9,8 +10,8 @@
     lost      records that were overwritten before they were sent, all told in gap entries
     versions  JSON {instrument id: version in force after seq}
 
-**Why it is right** MULTI/EXEC is one unit in memory and in the server's log, so that after any crash of either side streams and
-progress agree. After a reconnect the sender goes back to seq + 1, whatever it believed before.
+**Why it is right** MULTI/EXEC is one unit in memory and in the server's log, so that after any crash of either side
+streams and progress agree. After a reconnect the sender goes back to seq + 1, whatever it believed before.
 """
 
 from typing import Any, NamedTuple, Self
@@ -43,8 +44,9 @@ class Progress(NamedTuple):
         """Read the reply of `read`; None where there is no progress, or none that can be understood."""
         try:
             uuid, versions = reply[0].decode(), reply[-1]
-            numbers = [int(word) for word in reply[1:-1]]
-            return cls(uuid, *numbers, msgspec.json.decode(versions, type=dict[int, int]))
+            epoch, seq, entries, gaps, lost = (int(word) for word in reply[1:-1])
+            kept = msgspec.json.decode(versions, type=dict[int, int])
+            return cls(uuid, epoch, seq, entries, gaps, lost, kept)
         except (AttributeError, TypeError, ValueError, msgspec.DecodeError):
             return None
 
