@@ -33,6 +33,10 @@ from shm.outlet import DECODED, SNAPSHOT, WIDER, Outlet, Reject, apply_levels, s
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 RETRY_FIRST_NS = 1_000_000_000
 RETRY_LIMIT_NS = 30_000_000_000
+BAD_FRAME = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""All that msgspec raises for bytes that are not what is expected."""
+
+_decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class Subscription(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -354,6 +358,15 @@ class Decoder(ABC):
         if is_loss:
             self.outlet.gap(GapReason.REFUSED_FRAME, 1, ts)
         return self.outlet.count(reason)
+
+    def _broken(self, frame: bytes, ts: int) -> int:
+        """Count a frame that fits no shape of ours: it is JSON of another shape, or no JSON at all."""
+        try:
+            frame.decode()
+            _decode_any(frame)
+        except BAD_FRAME:
+            return self._refuse(Reject.MALFORMED_JSON, ts)
+        return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
 
     def _unknown_channel(self, ts: int) -> int:
         return self._refuse(Reject.UNKNOWN_CHANNEL, ts, is_loss=False)

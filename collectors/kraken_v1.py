@@ -19,11 +19,11 @@ without a checksum is refused.
 the others run on.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, final
 
 import msgspec
 
-from collectors.decoder import Decoder, Subscription
+from collectors.decoder import BAD_FRAME, Decoder, InstrumentLine, Subscription
 from shm.outlet import ENDS_FRAME, SNAPSHOT, WITH_CHECKSUM, Reject, apply_levels
 
 _ABSENT = msgspec.Raw(b"")
@@ -32,9 +32,9 @@ _UPDATE = ENDS_FRAME | WITH_CHECKSUM
 _SNAPSHOT = ENDS_FRAME | SNAPSHOT
 _OTHER_CHANNELS = ("ticker", "ohlc", "spread", "ownTrades", "openOrders")
 _TAKER_SIDES = {"b": 1, "s": -1}
-_BAD_FRAME = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
+@final
 class _Sides(msgspec.Struct, gc=False):
     """The object of a book frame; level arrays stay text."""
 
@@ -95,12 +95,12 @@ class KrakenV1(Decoder):
             return self._refuse(Reject.TOO_LARGE, ts_recv)
         try:
             data = _decode_data(frame)
-        except _BAD_FRAME:
+        except BAD_FRAME:
             return self._other(frame, ts_recv)
         body, second = data.body, data.second
-        if not isinstance(body, _Sides):
+        if type(body) is not _Sides:
             return self._trades(data, body, ts_recv)
-        if isinstance(second, _Sides):
+        if type(second) is _Sides:
             return self._both_sides(data, body, second, ts_recv)
         symbol = data.third
         line = self.instruments.get(symbol)
@@ -139,6 +139,10 @@ class KrakenV1(Decoder):
 
     # ---- books ----
 
+    def _set_depth(self, line: InstrumentLine, depth: int) -> None:
+        super()._set_depth(line, depth)
+        line.book_channel = f"book-{depth}"
+
     def _both_sides(self, data: _Data, one: _Sides, other: _Sides, ts: int) -> int:
         """Make one update of a frame that has an object for each side."""
         symbol, name = data.fourth, data.third
@@ -164,7 +168,6 @@ class KrakenV1(Decoder):
             return self._refuse(Reject.UNKNOWN_SYMBOL, ts, is_loss=False)
         if self.accept_any and line.book_channel != name:
             self._set_depth(line, depth)
-            line.book_channel = name
         if line.book_channel != name:
             return self._unknown_channel(ts)
         is_snapshot = bool(sides.new_asks or sides.new_bids)
@@ -206,10 +209,8 @@ class KrakenV1(Decoder):
                 for element in _decode_elements(frame)
                 if bytes(element).startswith(b'"')
             ]
-        except msgspec.ValidationError:
-            return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
-        except _BAD_FRAME:
-            return self._refuse(Reject.MALFORMED_JSON, ts)
+        except BAD_FRAME:
+            return self._broken(frame, ts)
         for name in strings:
             if name.partition("-")[0] in _OTHER_CHANNELS:
                 return self._decoded()
@@ -229,7 +230,6 @@ class KrakenV1(Decoder):
             line = self._line(event.pair) if self.accept_any and depth else None
             if line is not None and depth in self.depths:
                 self._set_depth(line, depth)
-                line.book_channel = event.channel_name
             if depth or event.error:
                 self._acknowledged(event.pair, event.status == "subscribed", event.error, ts)
             return self._decoded()

@@ -22,7 +22,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from collectors.decoder import Decoder, InstrumentLine, Subscription
+from collectors.decoder import BAD_FRAME, Decoder, InstrumentLine, Subscription
 from collectors.instruments import Steps
 from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, WITH_CHECKSUM, Reject, apply_levels
 
@@ -33,7 +33,6 @@ _UPDATE_ENDS = WITH_CHECKSUM | ENDS_FRAME
 _SNAPSHOT = WITH_CHECKSUM | SNAPSHOT
 _OTHER_CHANNELS = frozenset({"ticker", "ohlc", "level3", "executions", "balances"})
 _TAKER_SIDES = {"buy": 1, "sell": -1}
-_BAD_FRAME = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _Type = Literal["snapshot", "update"]
 
@@ -135,7 +134,7 @@ class KrakenV2(Decoder):
             return self._refuse(Reject.TOO_LARGE, ts_recv)
         try:
             message = _decode_data(frame)
-        except _BAD_FRAME:
+        except BAD_FRAME:
             return self._other(frame, ts_recv)
         if type(message) is not _Book:
             return self._no_book(message, ts_recv)
@@ -251,10 +250,8 @@ class KrakenV2(Decoder):
     def _other(self, frame: bytes, ts: int) -> int:
         try:
             answer = _decode_answer(frame)
-        except msgspec.ValidationError:
-            return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
-        except _BAD_FRAME:
-            return self._refuse(Reject.MALFORMED_JSON, ts)
+        except BAD_FRAME:
+            return self._broken(frame, ts)
         if answer.method:
             self._answer(answer, ts)
             return self._decoded()
@@ -290,7 +287,7 @@ def _only_symbol(data: msgspec.Raw) -> str | None:
     """Return the one symbol that a broken message's data names, None where that cannot be told."""
     try:
         named = {entry.symbol for entry in _decode_named(data)}
-    except _BAD_FRAME:
+    except BAD_FRAME:
         return None
     return named.pop() if len(named) == 1 else None
 

@@ -1,10 +1,11 @@
 """One market of the venue: who listens to what, and a tape that runs as fast as they can take it.
 
 **Protocol** The tape starts when each of its streams has a listener, or `grace_s` after the first
-subscription. A frame is sent only when no listener's socket is stuck, so nothing queues up beyond
-the transport's own bound; a listener stuck for `STUCK_S` is cut off, as venues do. At a finite
-speed a frame is never early; after a stop the tape catches up. Without any listener the tape
-waits, or goes on unheard as a real market does, by choice.
+subscription; after a hold it goes on when the streams heard before are heard again, likewise. A
+frame is sent only when no listener's socket is stuck, so nothing queues up beyond the transport's
+own bound; a listener stuck for `STUCK_S` is cut off, as venues do. At a finite speed a frame is
+never early; after a stop the tape catches up. Without any listener the tape holds, or goes on
+unheard as a real market does, by choice.
 
 **Invariants** (1) A listener gets every frame of its stream from its opening on, verbatim and in
 order. (2) The tape's state and the frames sent change together: no await lies between `step` and
@@ -107,9 +108,11 @@ class Market:
         self._depths = {
             stream.symbol: stream.depth for stream in tape.streams if stream.channel == "book"
         }
-        self._first = asyncio.Event()
-        self._all = asyncio.Event()
+        # What the tape waits for: at first each of its streams, after a hold those heard before.
+        self._wanted: set[Stream] = set(tape.streams)
+        self._known: set[Stream] = set()
         self._heard = asyncio.Event()
+        self._complete = asyncio.Event()
         self._silent = False
 
     # ------------------------------------------------------------ listeners
@@ -128,10 +131,9 @@ class Market:
         listener.streams.add(stream)
         self._listeners.setdefault(stream, {})[listener] = None
         self._audience[listener] = None
-        self._heard.set()
-        self._first.set()
-        if all(self._listeners.get(wanted) for wanted in self.tape.streams):
-            self._all.set()
+        if stream.channel != "instrument":
+            self._known.add(stream)
+        self._note_changes()
         return ""
 
     def unsubscribe(
@@ -144,7 +146,8 @@ class Market:
         listener.streams.discard(stream)
         self._listeners[stream].pop(listener, None)
         if not listener.streams:
-            self._leave_audience(listener)
+            self._audience.pop(listener, None)
+        self._note_changes()
         return stream
 
     def forget(self, listener: Listener) -> None:
@@ -152,7 +155,8 @@ class Market:
         for stream in listener.streams:
             self._listeners[stream].pop(listener, None)
         listener.streams.clear()
-        self._leave_audience(listener)
+        self._audience.pop(listener, None)
+        self._note_changes()
 
     def opening(self, stream: Stream, *, wants_trades: bool) -> list[bytes]:
         """Make the frames that a new listener needs before the next one of the tape."""
@@ -172,23 +176,29 @@ class Market:
                 return stream
         return None
 
-    def _leave_audience(self, listener: Listener) -> None:
-        self._audience.pop(listener, None)
-        if not self._audience:
-            self._heard.clear()
+    def _note_changes(self) -> None:
+        """Tell the tape whether anybody listens, and whether all that it waits for are heard."""
+        for event, is_true in (
+            (self._heard, any(self._listeners.get(stream) for stream in self._known)),
+            (self._complete, all(self._listeners.get(stream) for stream in self._wanted)),
+        ):
+            if is_true:
+                event.set()
+            else:
+                event.clear()
 
     # ------------------------------------------------------------ the tape
 
     async def play(self) -> None:
         """Run the tape from its start to its end (for ever, when it has none)."""
-        await self._started()
+        await self._gathered()
         self.tape.begin()
         begin_ns = self._timing.now_ns()
         turn = 0
         while (offset_ns := self.tape.next_offset_ns()) is not None:
             if self._holds_unheard and not self._heard.is_set():
                 held_ns = self._timing.now_ns()
-                await self._heard.wait()
+                await self._gathered()
                 begin_ns += self._timing.now_ns() - held_ns
             if self._speed != "max":
                 early_ns = begin_ns + round(offset_ns / self._speed) - self._timing.now_ns()
@@ -220,17 +230,18 @@ class Market:
                     listener.send(text)
                     self.tally.heartbeats_sent += 1
 
-    async def _started(self) -> None:
-        await self._first.wait()
-        if self._all.is_set():
-            return
-        complete = asyncio.ensure_future(self._all.wait())
-        grace = asyncio.ensure_future(self._timing.sleep(self._grace_s))
-        try:
-            await asyncio.wait((complete, grace), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            complete.cancel()
-            grace.cancel()
+    async def _gathered(self) -> None:
+        """Wait for the first listener, and then for the others, but no longer than the grace."""
+        await self._heard.wait()
+        if not self._complete.is_set():
+            complete = asyncio.ensure_future(self._complete.wait())
+            grace = asyncio.ensure_future(self._timing.sleep(self._grace_s))
+            try:
+                await asyncio.wait((complete, grace), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                complete.cancel()
+                grace.cancel()
+        self._wanted = self._known
 
     async def _room(self) -> bool:
         """Wait for every stuck listener; False when the wait gave others a turn."""

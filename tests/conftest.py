@@ -128,25 +128,36 @@ def children() -> set[psutil.Process]:
     return found
 
 
+def instance_of(name: str) -> str:
+    """Give the instance that a region's name belongs to."""
+    return name.split(".")[1]
+
+
+def held_by(process_id: int) -> set[str]:
+    """Name the tickring objects that a process has mapped or open; none where we may not look."""
+    found = set()
+    try:
+        maps = Path(f"/proc/{process_id}/maps").read_text(encoding="utf-8", errors="replace")
+        descriptors = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{process_id}/fd")]
+    except OSError:
+        return found
+    for path in [line.rpartition(" ")[2] for line in maps.splitlines()] + descriptors:
+        if path.startswith(f"{SHM}/tickring."):
+            found.add(Path(path).name)
+    return found
+
+
 def held_by_others(names: set[str]) -> set[str]:
-    """Pick the regions of other test runs, and those that a process outside this run has mapped."""
+    """Pick the regions of instances that another test run or a process outside this run has in hand."""
     ours = {os.getpid()} | {process.pid for process in psutil.Process().children(recursive=True)}
-    others = set()
+    busy = set()
     for name in names:
-        owner = name.split(".")[1].removeprefix("t").partition("x")[0]
-        if owner.isdigit() and int(owner) != os.getpid() and psutil.pid_exists(int(owner)):
-            others.add(name)
-    for process in psutil.process_iter():
-        if not names - others:
-            break
-        if process.pid in ours:
-            continue
-        try:
-            mapped = {Path(region.path).name for region in process.memory_maps()}
-        except (psutil.Error, OSError):
-            continue
-        others |= names & mapped
-    return others
+        run = instance_of(name).removeprefix("t").partition("x")[0]
+        if run.isdigit() and int(run) != os.getpid() and psutil.pid_exists(int(run)):
+            busy.add(instance_of(name))
+    for process_id in set(psutil.pids()) - ours:
+        busy |= {instance_of(name) for name in held_by(process_id)}
+    return {name for name in names if instance_of(name) in busy}
 
 
 class Leaks(NamedTuple):

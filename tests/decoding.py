@@ -128,3 +128,8 @@ def books_from(events: np.ndarray) -> dict[int, Book]:
 def frames_of(path: Path) -> list[bytes]:
     """Return the received frames of a recording."""
     return [frame.data for frame in Capture(path) if frame.kind == "recv"]
+
+
+def kinds(events: np.ndarray) -> list[str]:
+    """Return the names of the records' kinds, in order."""
+    return [Kind(kind).name for kind in events["kind"]]

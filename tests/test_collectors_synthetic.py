@@ -8,6 +8,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
+from decoding import Pipeline
 from venue_client import CheckedBooks, FakeListener, FakeTiming
 
 from collectors.synthetic import (
@@ -69,6 +70,22 @@ def test_every_checksum_is_right_at_every_depth(protocol: str, depth: int) -> No
         book = checked.books[symbol]
         assert max(map(float, book["bids"])) < min(map(float, book["asks"]))
         assert len(book["bids"]) == len(book["asks"]) == depth
+
+
+@pytest.mark.parametrize("protocol", ["kraken_v1", "kraken_v2"])
+def test_the_collectors_decoder_refuses_nothing_of_it(protocol: str) -> None:
+    """Made by one code and read by another: every frame decoded, every checksum right."""
+    pipeline = Pipeline(protocol)
+    frames = [data for _, data in synthetic_frames(spec(depth=25), protocol)]
+    for data in frames:
+        assert pipeline.feed(data) == 0
+    counts = pipeline.counts
+    told = sum(b'"checksum"' in data or b'"c":' in data for data in frames)
+    assert (counts["frames_decoded"], counts["checksums_ok"]) == (len(frames), told)
+    assert "checksums_bad" not in counts
+    assert counts["trades"] > 100
+    assert pipeline.decoder.books_live == len(DEFAULT_INSTRUMENTS)
+    pipeline.close()
 
 
 def test_trades_take_what_the_book_shows() -> None:

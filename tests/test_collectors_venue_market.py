@@ -77,6 +77,85 @@ def test_the_tape_starts_when_all_is_subscribed_or_after_the_grace(tmp_path: Pat
     assert asyncio.run(began_at(["A/B"])) == 10**9
 
 
+class HandTiming(FakeTiming):
+    """Time that passes only by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._moved = asyncio.Event()
+
+    async def sleep(self, duration_s: float) -> None:
+        wake = self.now + round(duration_s * 1e9)
+        await asyncio.sleep(0)
+        while self.now < wake:
+            await self._moved.wait()
+
+    async def advance(self, duration_s: float) -> None:
+        self.now += round(duration_s * 1e9)
+        self._moved.set()
+        self._moved = asyncio.Event()
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("all_come_back", [True, False])
+def test_after_a_hold_the_tape_waits_for_all_that_were_heard(
+    tmp_path: Path, all_come_back: bool
+) -> None:
+    """A client that subscribes anew in several messages misses nothing, within the grace."""
+    moments = [(i * 10**9, trade_v1(i, pair)) for i in range(1, 5) for pair in ("A/B", "C/D")]
+    tape = recording(tmp_path, *moments, (4 * 10**9, trade_v1(99, "E/F")))
+
+    async def run() -> None:
+        timing = HandTiming()
+        market = market_of(tape, timing, speed=1.0, grace_s=0.5)
+        first, second = FakeListener(timing), FakeListener(timing)
+        playing = asyncio.create_task(market.play())
+        for pair in ("A/B", "C/D"):
+            market.subscribe(first, Stream("trade", pair))
+        for duration_s in (0.0, 0.5, 1.0):
+            await timing.advance(duration_s)
+        assert len(first.sent) == 4
+        market.forget(first)
+        await timing.advance(60.0)
+        assert market.tally.frames_played == 4
+        market.subscribe(second, Stream("trade", "A/B"))
+        await timing.advance(0.4)
+        assert second.sent == []
+        if all_come_back:
+            market.subscribe(second, Stream("trade", "C/D"))
+        await timing.advance(0.1)
+        for _ in range(5):
+            await timing.advance(1.0)
+        await playing
+        missed = 0 if all_come_back else 2
+        assert market.tally.frames_unheard == 1 + missed
+        sent = [data for _, data in first.sent + second.sent]
+        assert len(sent) == len(moments) - missed
+
+    asyncio.run(run())
+
+
+def test_reference_data_alone_starts_no_tape(tmp_path: Path) -> None:
+    """A client that has only asked for instruments hears nothing of the market yet."""
+    tape = recording(tmp_path, (1, trade_v1(1)))
+
+    async def run() -> None:
+        timing = FakeTiming()
+        market = market_of(tape, timing, speed="max", grace_s=0.0)
+        listener = FakeListener(timing)
+        assert market.subscribe(listener, Stream("instrument", "")) == ""
+        playing = asyncio.create_task(market.play())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert market.tally.frames_played == 0
+        market.subscribe(listener, Stream("trade", "XBT/USD"))
+        await playing
+        assert market.tally.frames_unheard == 0
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("holds", [True, False])
 def test_unheard_tapes_hold_or_play_on(tmp_path: Path, holds: bool) -> None:
     """Holding, nothing is missed and the clock is set back; playing on, frames go unheard."""

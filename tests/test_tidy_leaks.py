@@ -63,6 +63,26 @@ def test_a_region_of_another_run_is_not_ours() -> None:
         theirs.unlink()
 
 
+def test_a_region_in_the_hands_of_an_outsider_is_not_ours(tmp_path: Path) -> None:
+    """Whoever holds one object of an instance and is no child of ours owns all of that instance."""
+    held, beside = (SHM / f"tickring.outsider{os.getpid()}.w.{end}" for end in ("lock", "data"))
+    before = regions(), children()
+    held.touch()
+    beside.touch()
+    assert leaks_since(*before).regions == {held.name, beside.name}
+    pid_file = tmp_path / "pid"
+    # The shell in between ends, so that the holder is a child of nobody here.
+    command = f"sleep 30 9<{held} >/dev/null 2>&1 & echo $! > {pid_file}"
+    subprocess.run(["sh", "-c", command], check=True)
+    outsider = psutil.Process(int(pid_file.read_text()))
+    try:
+        assert not leaks_since(*before).told()
+    finally:
+        outsider.kill()
+        held.unlink()
+        beside.unlink()
+
+
 def test_a_test_that_leaves_a_region_fails(outer: pytest.Pytester) -> None:
     """The check stands around every test without being asked for."""
     outer.makepyfile("""
