@@ -1,0 +1,320 @@
+"""A session keeps one WebSocket connection to a venue alive for ever, and says loudly when it is not.
+
+**Protocol** connect -> `on_open` (its texts are sent) -> frames -> closed for a reason -> back off -> connect.
+The handler is four calls (`Handler`), the session three (`run`, `send`, `stop`): nothing else of the
+WebSocket library is seen outside this file.
+
+**Invariants** (1) It never gives up: the back-off is jittered and capped, the number of tries is not.
+(2) At most one try a second, sustained; an outage of up to 5 s is left within 2 s of its end. (3) `ws://`
+goes to this host only; anywhere else TLS with verification. (4) A message longer than the limit closes the
+connection with 1009 and is told, never cut.
+
+**Failure** A link without any frame for `silence_s` (venues with a heartbeat) is treated as dead: closed and opened anew.
+**Cost** A frame costs the library's parsing, one clock reading and one copy of its payload to bytes.
+"""
+
+import asyncio
+import contextlib
+import random
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import structlog
+from picows import (
+    WSCloseCode,
+    WSError,
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSProtocolError,
+    WSTransport,
+    ws_connect,
+)
+
+from layouts import GapReason
+from shm import clock
+from shm.errors import ConfigurationError
+
+CONNECT_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 1.0
+BACKOFF_FIRST_S = 0.25
+BACKOFF_SHORT_S = 2.0
+"""Cap of the back-off while the outage is young."""
+BACKOFF_LONG_S = 30.0
+YOUNG_OUTAGE_S = 10.0
+TRY_INTERVAL_S = 1.0
+TRY_BURST = 2.0
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+log = structlog.get_logger()
+
+
+class Handler(Protocol):
+    """What a session tells its owner."""
+
+    def on_open(self, ts_recv: int) -> Iterable[bytes]:
+        """The link is up: return the texts to send (subscriptions)."""
+
+    def on_frame(self, frame: bytes, ts_recv: int) -> Iterable[bytes]:
+        """A whole message has come; return the texts to send in answer (usually none)."""
+
+    def on_too_large(self, n_bytes: int, ts_recv: int) -> None:
+        """A message of at least n_bytes was refused; the link will be closed."""
+
+    def on_close(self, reason: GapReason, ts_recv: int) -> None:
+        """The link is gone: whatever the venue said since is lost."""
+
+
+class Backoff:
+    """Full jitter under a cap that stays short while the outage is young, and never more than one try a second for long.
+
+    A link that comes up and is lost at once resets the jitter but not the allowance: TRY_BURST tries at once, then one for
+    each TRY_INTERVAL_S that has passed.
+
+    Args:
+        rng: source of the jitter; a seeded one in tests.
+    """
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._rng = rng or random.Random()
+        self._tries = 0
+        self._down_since_ns = 0
+        self._allowance = TRY_BURST
+        self._refilled_ns = clock.monotonic_ns()
+
+    def succeeded(self) -> None:
+        """The link is up and has carried a frame: the next outage starts from the beginning."""
+        self._tries = 0
+
+    def next_delay_s(self) -> float:
+        """Return how long to wait before the next try, in seconds."""
+        now = clock.monotonic_ns()
+        if self._tries == 0:
+            self._down_since_ns = now
+        young = (now - self._down_since_ns) / 1e9 < YOUNG_OUTAGE_S
+        cap = BACKOFF_SHORT_S if young else BACKOFF_LONG_S
+        delay = self._rng.uniform(0.0, min(cap, BACKOFF_FIRST_S * 2.0 ** min(self._tries, 20)))
+        self._allowance = min(
+            TRY_BURST, self._allowance + (now - self._refilled_ns) / 1e9 / TRY_INTERVAL_S
+        )
+        self._refilled_ns = now
+        self._allowance -= 1.0
+        self._tries += 1
+        return max(delay, -self._allowance * TRY_INTERVAL_S)
+
+
+class Session:
+    """One connection; `run` it as a task.
+
+    Args:
+        url: `wss://…`, or `ws://` to this host.
+        handler: told of everything.
+        max_message_bytes: longest message accepted, fragments added up.
+        silence_s: a link without a frame for so long is dead; 0: the venue has no heartbeat, never.
+        backoff: for tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        handler: Handler,
+        max_message_bytes: int,
+        silence_s: float = 5.0,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.url = check_url(url)
+        self.handler = handler
+        self.max_message_bytes = max_message_bytes
+        self.silence_s = silence_s
+        self.backoff = backoff or Backoff()
+        self.connected = False
+        self.connections = 0
+        """Links that were up, the present one included."""
+        self.tries = 0
+        self._transport: WSTransport | None = None
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep the link up until `stop` is called."""
+        while not self._stopping.is_set():
+            self.tries += 1
+            with contextlib.suppress(OSError, WSError, asyncio.TimeoutError):
+                await self._one_connection()
+            if self._stopping.is_set():
+                return
+            delay_s = self.backoff.next_delay_s()
+            log.info(
+                "link down, next try", url=self.url, delay_s=round(delay_s, 3), tries=self.tries
+            )
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay_s)
+
+    def send(self, text: bytes) -> None:
+        """Send one text message; dropped when the link is down (`on_open` will ask anew)."""
+        if self._transport is not None and self.connected:
+            self._transport.send(WSMsgType.TEXT, text)
+
+    async def stop(self) -> None:
+        """Close the link with 1000 and end `run`."""
+        self._stopping.set()
+        transport = self._transport
+        if transport is None:
+            return
+        transport.send_close(WSCloseCode.OK)
+        with contextlib.suppress(asyncio.TimeoutError, WSError, OSError):
+            await asyncio.wait_for(transport.wait_disconnected(), CLOSE_TIMEOUT_S)
+        transport.disconnect()
+
+    async def _one_connection(self) -> None:
+        context = ssl.create_default_context() if self.url.startswith("wss:") else None
+        listener = _Listener(self)
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            transport, _ = await ws_connect(
+                lambda: listener,
+                self.url,
+                ssl_context=context,
+                disconnect_on_exception=True,
+                enable_auto_pong=True,
+                max_frame_size=self.max_message_bytes,
+            )
+        watchdog = asyncio.create_task(self._watch(transport, listener))
+        try:
+            await transport.wait_disconnected()
+        except WSProtocolError as error:
+            if error.args and error.args[0] == WSCloseCode.MESSAGE_TOO_BIG:
+                listener.refuse(self.max_message_bytes + 1)
+            log.warning("the venue broke the protocol", url=self.url, error=str(error))
+        except Exception:
+            # The library hands on what our own callback raised: told with its trace, and the link is opened anew.
+            log.exception("link closed by an error", url=self.url)
+        finally:
+            watchdog.cancel()
+            listener.closed()
+
+    async def _watch(self, transport: WSTransport, listener: "_Listener") -> None:
+        """Close a link that has gone silent; half of `silence_s` is the probe, the other half its answer's time."""
+        if self.silence_s <= 0:
+            return
+        while True:
+            await asyncio.sleep(self.silence_s / 20)
+            silent_s = (clock.monotonic_ns() - listener.heard_ns) / 1e9
+            if silent_s > self.silence_s * 0.9:
+                listener.reason = GapReason.SILENCE
+                log.warning("silent link", url=self.url, silent_s=round(silent_s, 2))
+                transport.disconnect()
+                return
+            if silent_s > self.silence_s / 2:
+                transport.send_ping()
+
+
+class _Listener(WSListener):
+    """Puts fragments together and hands whole messages on."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.reason = GapReason.DISCONNECT
+        self.heard_ns = clock.monotonic_ns()
+        self._fragments: list[bytes] = []
+        self._fragment_bytes = 0
+        self._up = False
+        self._refused = False
+        self._now_ns: Callable[[], int] = clock.now_ns
+        self._steady_ns: Callable[[], int] = clock.monotonic_ns
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        session = self.session
+        session._transport = transport
+        session.connected = True
+        session.connections += 1
+        self._up = True
+        log.info("link up", url=session.url, connections=session.connections)
+        for text in session.handler.on_open(clock.now_ns()):
+            transport.send(WSMsgType.TEXT, text)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        ts_recv = self._now_ns()
+        self.heard_ns = self._steady_ns()
+        kind = frame.msg_type
+        if kind == WSMsgType.TEXT and frame.fin and not self._fragments:
+            # The library refuses what it has not read whole; a frame that came in one read gets here.
+            if frame.payload_size > self.session.max_message_bytes:
+                self.refuse(frame.payload_size)
+                self._close_too_large(transport)
+                return
+            self._hand_on(transport, frame.get_payload_as_bytes(), ts_recv)
+        elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
+            self._add_fragment(transport, frame, ts_recv)
+        elif kind == WSMsgType.CLOSE:
+            log.info(
+                "venue closed the link",
+                code=str(frame.get_close_code()),
+                text=str(frame.get_close_message()),
+            )
+            transport.send_close(WSCloseCode.OK)
+            transport.disconnect()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        del transport
+        self.closed()
+
+    def closed(self) -> None:
+        """Tell the owner once that the link is gone."""
+        if not self._up:
+            return
+        self._up = False
+        self.session.connected = False
+        self.session._transport = None
+        self.session.handler.on_close(self.reason, clock.now_ns())
+
+    def _add_fragment(self, transport: WSTransport, frame: WSFrame, ts_recv: int) -> None:
+        self._fragments.append(frame.get_payload_as_bytes())
+        self._fragment_bytes += frame.payload_size
+        if self._fragment_bytes > self.session.max_message_bytes:
+            self.refuse(self._fragment_bytes)
+            self._close_too_large(transport)
+        elif frame.fin:
+            message = b"".join(self._fragments)
+            self._fragments.clear()
+            self._fragment_bytes = 0
+            self._hand_on(transport, message, ts_recv)
+
+    def _hand_on(self, transport: WSTransport, message: bytes, ts_recv: int) -> None:
+        self.session.backoff.succeeded()
+        for text in self.session.handler.on_frame(message, ts_recv):
+            transport.send(WSMsgType.TEXT, text)
+
+    @staticmethod
+    def _close_too_large(transport: WSTransport) -> None:
+        transport.send_close(WSCloseCode.MESSAGE_TOO_BIG)
+        transport.disconnect()
+
+    def refuse(self, n_bytes: int) -> None:
+        """Tell once that a message of at least `n_bytes` was refused."""
+        if self._refused:
+            return
+        self._refused = True
+        log.error(
+            "message too large, closing with 1009",
+            n_bytes=n_bytes,
+            limit=self.session.max_message_bytes,
+            remedy="raise max_frame_bytes of this collector if the venue's snapshots are that large",
+        )
+        self.session.handler.on_too_large(n_bytes, clock.now_ns())
+
+
+def check_url(url: str) -> str:
+    """Return `url` if it is `wss://host…`, or `ws://` to this host.
+
+    Raises:
+        ConfigurationError: any other scheme, no host, or an unencrypted link to another host.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ConfigurationError(f"url {url!r}: wss://host/path expected (ws:// on this host only)")
+    if parts.scheme == "ws" and parts.hostname not in _LOOPBACK:
+        raise ConfigurationError(
+            f"url {url!r}: ws:// is not encrypted and allowed to 127.0.0.1 only; use wss://"
+        )
+    return url

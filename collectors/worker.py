@@ -1,0 +1,293 @@
+"""A collector process takes one venue's frames off a socket and leaves records in its rings; it does nothing else.
+
+`python -m collectors.worker spec.json`, the spec being a `CollectorSpec`. Rings: `<worker>.events`, `<worker>.books` with its
+`.latest`, `<worker>.instruments`.
+
+**Protocol** counters, rings under one new epoch, RESTART when an earlier process was here, READY, then the session. Per frame:
+frames_in first, then exactly one of decoded, rejected for one reason, abandoned. SIGTERM: the link is closed with 1000, the
+rings say STOPPED, exit 0.
+
+**Failure** kill -9: what was read and not published is counted by the successor as abandoned and told in its RESTART record;
+its book is empty until the venue's snapshot. An error in a decoder abandons that frame and opens the link anew.
+
+**Cost** bench_collector_kraken_v1_frame (decode to publish); numba and pyarrow are never loaded here.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+import structlog
+
+from collectors.decoder import MAX_FRAME_BYTES, Decoder, Subscription
+from collectors.instruments import InstrumentTable, Steps
+from collectors.session import Session, check_url
+from collectors.venues import DECODERS
+from layouts import BOOK, EVENT, INSTRUMENT, RESTART, GapReason, Kind
+from shm import clock
+from shm._native import lib
+from shm.counters import Counters
+from shm.epochs import take_epoch
+from shm.errors import ConfigurationError
+from shm.outlet import COUNT_NAMES, Outlet, Reject
+from shm.producer import Producer, open_latest, open_ring
+from shm.region import ring_name
+from shm.worker import StopFlag, WorkerSpec, run_worker
+
+TICK_S = 0.05
+"""How often snapshot requests are looked for and the worker's heartbeat is shown."""
+BEAT_S = 1.0
+"""How often a HEARTBEAT record goes through the pipeline and the decoder's timer runs."""
+SILENCE_BEATS = 5
+"""A link is silent after so many of the venue's own heartbeat intervals, and after 5 s at the latest."""
+SILENCE_LIMIT_S = 5.0
+
+COUNTERS = (
+    "frames_in",
+    *COUNT_NAMES,
+    "frames_abandoned",
+    "reconnects",
+    "connected",
+    "books_live",
+    "books_total",
+    "last_data_ns",
+    "beats",
+)
+
+log = structlog.get_logger()
+
+
+class CollectorSpec(WorkerSpec):
+    """One collector: a venue's address, what to ask it for, and how large its rings are."""
+
+    venue: str
+    """A key of `collectors.venues.DECODERS`."""
+    url: str
+    subscriptions: tuple[Subscription, ...]
+    first_instrument_id: int
+    instrument_ids: int = 256
+    event_slots: int = 65_536
+    book_slots: int = 1_024
+    instrument_slots: int = 1_024
+    max_frame_bytes: int = MAX_FRAME_BYTES
+    steps: dict[str, Steps] = msgspec.field(default_factory=dict)
+    """Tick and lot per symbol as decimal text, where the venue does not tell them."""
+
+    def __post_init__(self) -> None:
+        if self.venue not in DECODERS:
+            raise ConfigurationError(
+                f"collector {self.worker}: venue {self.venue!r}; known are {', '.join(sorted(DECODERS))}"
+            )
+        check_url(self.url)
+
+
+class Rings:
+    """The producers of one collector, all of one epoch."""
+
+    def __init__(self, spec: CollectorSpec) -> None:
+        epoch = take_epoch(spec.state_dir)
+
+        def ring(name: str, dtype: np.dtype, slots: int) -> Producer:
+            return open_ring(
+                ring_name(spec.instance, spec.worker, name),
+                dtype,
+                slots,
+                spec.state_dir,
+                epoch=epoch,
+                reader_group=spec.reader_group,
+                consumer_group=spec.consumer_group,
+            )
+
+        self.events = ring("events", EVENT, spec.event_slots)
+        self.books = ring("books", BOOK, spec.book_slots)
+        self.instruments = ring("instruments", INSTRUMENT, spec.instrument_slots)
+        self.latest = open_latest(
+            self.books.name, BOOK, spec.instrument_ids, epoch, spec.reader_group
+        )
+        self._all = (self.events, self.books, self.instruments, self.latest)
+
+    def heartbeat(self) -> None:
+        """Show in every header that the producer lives."""
+        for producer in self._all:
+            producer.heartbeat()
+
+    def stop(self) -> None:
+        """Say that nothing more comes, and unmap."""
+        for producer in self._all:
+            producer.stop()
+            producer.close()
+
+
+class Collector:
+    """The session's handler: counts a frame in, has it decoded, and sends what the decoder wants sent."""
+
+    def __init__(self, spec: CollectorSpec, counters: Counters, rings: Rings) -> None:
+        self.spec = spec
+        self.counters = counters
+        self.rings = rings
+        self.outlet = Outlet(rings.events, rings.books, rings.latest, counters)
+        table = InstrumentTable(
+            spec.worker,
+            DECODERS[spec.venue].venue,
+            spec.first_instrument_id,
+            spec.instrument_ids,
+            rings.instruments,
+            spec.state_dir,
+        )
+        self.decoder: Decoder = DECODERS[spec.venue](
+            self.outlet,
+            table,
+            spec.subscriptions,
+            max_frame_bytes=spec.max_frame_bytes,
+            steps=spec.steps,
+        )
+        self.stopping = False
+        self._frames_in = counters.pointer("frames_in")
+        self._decode = self.decoder.decode
+        self._outbox = self.decoder.outbox
+        self._last_data_ns = counters.get("last_data_ns")
+        self._event = np.zeros(1, EVENT)
+        self._opened = 0
+
+    # ---- the session's calls ----
+
+    def on_open(self, ts_recv: int) -> Iterable[bytes]:
+        """Subscribe."""
+        if self._opened:
+            self.counters.add("reconnects")
+        self._opened += 1
+        self.counters.set("connected", 1)
+        self.decoder.on_open(ts_recv)
+        return self._take_outbox()
+
+    def on_frame(self, frame: bytes, ts_recv: int) -> Iterable[bytes]:
+        """Count and decode one frame."""
+        self._frames_in[0] += 1
+        self._last_data_ns = ts_recv
+        try:
+            self._decode(frame, ts_recv)
+        except Exception:
+            self.counters.add("frames_abandoned")
+            self.outlet.abandon()
+            self.outlet.gap(GapReason.REFUSED_FRAME, 1, ts_recv)
+            raise
+        return self._take_outbox() if self._outbox else ()
+
+    def on_too_large(self, n_bytes: int, ts_recv: int) -> None:
+        """Count the frame that the session refused by its length."""
+        self.counters.add("frames_in")
+        self.outlet.gap(GapReason.REFUSED_FRAME, 1, ts_recv)
+        self.outlet.count(Reject.TOO_LARGE)
+        log.error("frame refused", n_bytes=n_bytes, limit=self.spec.max_frame_bytes)
+
+    def on_close(self, reason: GapReason, ts_recv: int) -> None:
+        """Every instrument has a gap from here to its next snapshot."""
+        self.counters.set("connected", 0)
+        if not self.stopping:
+            log.warning("link lost", reason=reason.name.lower())
+            self.decoder.on_close(ts_recv)
+
+    # ---- the timer's calls ----
+
+    def tell_restart(self) -> None:
+        """Publish RESTART as the epoch's first record, when an earlier process was here."""
+        events = self.rings.events
+        if not events.is_restart:
+            return
+        abandoned = self._count_abandoned()
+        record = self._event.view(RESTART)
+        self._fill(record, Kind.RESTART)
+        record["epoch"] = events.epoch
+        record["previous_epoch"] = events.previous_epoch
+        record["frames_abandoned"] = abandoned
+        events.publish_batch(self._event)
+        self.counters.add("records_published")
+        self.outlet.gap(GapReason.COLLECTOR_RESTART, abandoned, clock.now_ns())
+        log.warning("restarted", epoch=events.epoch, frames_abandoned=abandoned)
+
+    def tick(self) -> list[bytes]:
+        """Answer snapshot requests, show the heartbeat; returns what is to be sent."""
+        now = clock.now_ns()
+        control = self.rings.events.control_region
+        assert control is not None
+        while (index := lib.tr_take_snapshot_request(control.pointer)) >= 0:
+            self.decoder.republish(self.spec.first_instrument_id + int(index), now)
+        self.rings.heartbeat()
+        self.counters.set("last_data_ns", self._last_data_ns)
+        self.counters.set("books_live", self.decoder.books_live)
+        self.counters.set("books_total", self.decoder.books_total)
+        self.counters.heartbeat()
+        return self._take_outbox()
+
+    def beat(self) -> list[bytes]:
+        """Publish HEARTBEAT and run the decoder's timer; returns what is to be sent."""
+        self.counters.add("beats")
+        record = self._event
+        self._fill(record, Kind.HEARTBEAT)
+        record["word_0"] = self.counters.get("beats")
+        self.rings.events.publish_batch(record)
+        self.counters.add("records_published")
+        self.decoder.on_timer(clock.now_ns())
+        for notice in self.decoder.notices:
+            log.warning("the venue says", text=notice)
+        self.decoder.notices.clear()
+        return self._take_outbox()
+
+    def _take_outbox(self) -> list[bytes]:
+        texts = self._outbox.copy()
+        self._outbox.clear()
+        return texts
+
+    def _fill(self, record: np.ndarray, kind: Kind) -> None:
+        self._event.view(np.int64)[:] = 0
+        record["kind"] = kind
+        record["ts_event"] = record["ts_recv"] = clock.now_ns()
+
+    def _count_abandoned(self) -> int:
+        """Close the frame ledger of the process before: what it had read and neither decoded nor rejected."""
+        counters = self.counters
+        ended = sum(counters.get(f"rejected.{reason.name.lower()}") for reason in Reject)
+        ended += counters.get("frames_decoded") + counters.get("frames_abandoned")
+        abandoned = counters.get("frames_in") - ended
+        counters.add("frames_abandoned", abandoned)
+        return abandoned
+
+
+async def _serve(collector: Collector, session: Session, stop: StopFlag) -> None:
+    """Run the session and the timers until SIGTERM."""
+    task = asyncio.create_task(session.run())
+    next_beat = clock.monotonic_ns()
+    while not stop.is_set and not task.done():
+        texts = collector.tick()
+        if clock.monotonic_ns() >= next_beat:
+            next_beat += int(BEAT_S * 1e9)
+            texts += collector.beat()
+        for text in texts:
+            session.send(text)
+        await asyncio.sleep(TICK_S)
+    collector.stopping = True
+    await session.stop()
+    await task
+
+
+def main(spec: CollectorSpec) -> int:
+    """Run one collector until SIGTERM; returns the exit status."""
+    stop = StopFlag()
+    counters = Counters.create(spec.instance, spec.worker, COUNTERS, spec.reader_group)
+    rings = Rings(spec)
+    collector = Collector(spec, counters, rings)
+    collector.tell_restart()
+    silence_s = min(SILENCE_LIMIT_S, SILENCE_BEATS * collector.decoder.heartbeat_s)
+    session = Session(spec.url, collector, spec.max_frame_bytes, silence_s)
+    counters.set_state("READY")
+    asyncio.run(_serve(collector, session, stop))
+    counters.set_state("DRAINING")
+    collector.tick()
+    rings.stop()
+    counters.set_state("STOPPED")
+    return 0
+
+
+if __name__ == "__main__":
+    run_worker(CollectorSpec, main)

@@ -1,0 +1,260 @@
+"""A session keeps its link alive, tells why it lost it, and never storms the venue."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Iterable
+
+import picows
+import pytest
+
+from collectors.session import BACKOFF_SHORT_S, Backoff, Session, check_url
+from layouts import GapReason
+from shm import clock
+from shm.errors import ConfigurationError
+
+LIMIT_BYTES = 10_000
+
+
+class Recorder:
+    """A handler that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.closes: list[GapReason] = []
+        self.too_large: list[int] = []
+
+    def on_open(self, ts_recv: int) -> Iterable[bytes]:
+        return [b"subscribe"]
+
+    def on_frame(self, frame: bytes, ts_recv: int) -> Iterable[bytes]:
+        assert ts_recv > 0
+        self.frames.append(frame)
+        return [b"answer"] if frame == b"question" else []
+
+    def on_too_large(self, n_bytes: int, ts_recv: int) -> None:
+        self.too_large.append(n_bytes)
+
+    def on_close(self, reason: GapReason, ts_recv: int) -> None:
+        self.closes.append(reason)
+
+
+class Venue(picows.WSListener):
+    """A server side that plays a script on each subscribe."""
+
+    def __init__(self, script, heard: list[bytes], transports: list | None = None) -> None:
+        self.script = script
+        self.heard = heard
+        self.transports = [] if transports is None else transports
+
+    def on_ws_connected(self, transport) -> None:
+        self.transports.append(transport)
+
+    def on_ws_frame(self, transport, frame) -> None:
+        if frame.msg_type == picows.WSMsgType.TEXT:
+            text = frame.get_payload_as_bytes()
+            self.heard.append(text)
+            if text == b"subscribe":
+                self.script(transport)
+
+
+async def _play(
+    script, until, limit_s: float = 8.0, **options
+) -> tuple[Recorder, Session, list[bytes]]:
+    heard: list[bytes] = []
+    transports: list = []
+    server = await picows.ws_create_server(
+        lambda _: Venue(script, heard, transports), "127.0.0.1", 0
+    )
+    port = server.sockets[0].getsockname()[1]
+    recorder = Recorder()
+    session = Session(f"ws://127.0.0.1:{port}/", recorder, LIMIT_BYTES, **options)
+    task = asyncio.create_task(session.run())
+    async with asyncio.timeout(limit_s):
+        while not until(recorder, session, heard):
+            await asyncio.sleep(0.005)
+    await session.stop()
+    await task
+    for transport in transports:
+        transport.underlying_transport.abort()
+    server.close()
+    return recorder, session, heard
+
+
+def _send(*texts: bytes):
+    def script(transport) -> None:
+        for text in texts:
+            transport.send(picows.WSMsgType.TEXT, text)
+
+    return script
+
+
+def test_frames_arrive_whole_and_answers_go_back() -> None:
+    """What the venue sends is handed on in order, and what the handler returns is sent."""
+    recorder, session, heard = asyncio.run(
+        _play(_send(b"one", b"question"), lambda r, s, heard: b"answer" in heard)
+    )
+    assert recorder.frames == [b"one", b"question"]
+    assert heard == [b"subscribe", b"answer"]
+    assert session.connections == 1
+
+
+def test_fragments_are_put_together() -> None:
+    """A message in three fragments is one frame for the handler."""
+
+    def script(transport) -> None:
+        transport.send(picows.WSMsgType.TEXT, b"al", fin=False)
+        transport.send(picows.WSMsgType.CONTINUATION, b"to", fin=False)
+        transport.send(picows.WSMsgType.CONTINUATION, b"gether", fin=True)
+        transport.send(picows.WSMsgType.TEXT, b"next")
+
+    recorder, _, _ = asyncio.run(_play(script, lambda r, s, h: len(r.frames) == 2))
+    assert recorder.frames == [b"altogether", b"next"]
+
+
+@pytest.mark.parametrize("n_bytes", [LIMIT_BYTES - 1, LIMIT_BYTES])
+def test_a_message_up_to_the_limit_is_accepted(n_bytes: int) -> None:
+    """The limit itself is still allowed."""
+    recorder, _, _ = asyncio.run(_play(_send(b"x" * n_bytes), lambda r, s, h: bool(r.frames)))
+    assert [len(frame) for frame in recorder.frames] == [n_bytes]
+    assert recorder.too_large == []
+
+
+@pytest.mark.parametrize("n_bytes", [LIMIT_BYTES + 1, 50 * LIMIT_BYTES])
+def test_a_message_beyond_the_limit_is_told_once_and_the_link_comes_back(n_bytes: int) -> None:
+    """Too large a message is one refusal a link, and the session connects again."""
+    recorder, session, _ = asyncio.run(
+        _play(_send(b"x" * n_bytes), lambda r, s, h: s.connections >= 2 and len(r.too_large) >= 2)
+    )
+    assert recorder.frames == []
+    assert len(recorder.too_large) <= session.connections
+    assert len(recorder.closes) == session.connections
+
+
+def test_fragments_beyond_the_limit_are_refused() -> None:
+    """The limit counts the message, not its fragments."""
+
+    def script(transport) -> None:
+        for _ in range(11):
+            transport.send(picows.WSMsgType.TEXT, b"x" * 1000, fin=False)
+
+    recorder, _, _ = asyncio.run(_play(script, lambda r, s, h: bool(r.too_large)))
+    assert recorder.frames == []
+
+
+def test_a_cut_link_is_told_and_opened_anew() -> None:
+    """After each cut the handler hears DISCONNECT and is asked for its subscriptions again."""
+    recorder, session, heard = asyncio.run(
+        _play(lambda transport: transport.disconnect(), lambda r, s, h: h.count(b"subscribe") >= 3)
+    )
+    assert recorder.closes[:2] == [GapReason.DISCONNECT] * 2
+    assert session.connections >= 3
+    assert len(heard) >= 3
+
+
+def test_a_silent_link_is_given_up() -> None:
+    """A link that carries nothing, not even a pong, is closed with the reason SILENCE."""
+
+    def script(transport) -> None:
+        transport.underlying_transport.pause_reading()
+
+    recorder, _, _ = asyncio.run(_play(script, lambda r, s, h: bool(r.closes), silence_s=0.4))
+    assert recorder.closes[0] == GapReason.SILENCE
+
+
+def test_a_pong_keeps_a_quiet_link() -> None:
+    """A link that answers pings is quiet, not dead."""
+
+    async def quiet() -> list[GapReason]:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 1.0
+        recorder, _, _ = await _play(
+            lambda _: None, lambda r, s, h: loop.time() > end, silence_s=0.4
+        )
+        return recorder.closes[:-1]
+
+    assert asyncio.run(quiet()) == []
+
+
+def test_an_error_in_the_handler_costs_the_link_not_the_session() -> None:
+    """An exception from the handler is logged and the link is opened anew."""
+
+    class Broken(Recorder):
+        def on_frame(self, frame: bytes, ts_recv: int) -> Iterable[bytes]:
+            super().on_frame(frame, ts_recv)
+            raise RuntimeError("seeded")
+
+    async def scenario() -> int:
+        heard: list[bytes] = []
+        server = await picows.ws_create_server(
+            lambda _: Venue(_send(b"one"), heard), "127.0.0.1", 0
+        )
+        handler = Broken()
+        session = Session(
+            f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/", handler, LIMIT_BYTES
+        )
+        task = asyncio.create_task(session.run())
+        async with asyncio.timeout(8):
+            while len(handler.closes) < 2:
+                await asyncio.sleep(0.005)
+        await session.stop()
+        await task
+        server.close()
+        return session.connections
+
+    assert asyncio.run(scenario()) >= 2
+
+
+def _tries_within(outage_s: float, seed: int, lost_at_once: bool = False) -> list[float]:
+    """Return the times of the tries of one outage on a clock that only the back-off moves."""
+    now = [0.0]
+    times = [0.0]
+    with clock.replaced(steady=lambda: int(now[0] * 1e9)):
+        backoff = Backoff(random.Random(seed))
+        while now[0] < outage_s:
+            if lost_at_once:
+                backoff.succeeded()
+            now[0] += backoff.next_delay_s()
+            times.append(now[0])
+    return times
+
+
+@pytest.mark.parametrize("outage_s", [0.1, 1.0, 3.0, 5.0])
+def test_a_short_outage_is_left_within_two_seconds(outage_s: float) -> None:
+    """The first try after an outage of up to 5 s comes at most 2 s after its end, for every seed."""
+    for seed in range(300):
+        assert _tries_within(outage_s, seed)[-1] - outage_s <= BACKOFF_SHORT_S
+
+
+@pytest.mark.parametrize("lost_at_once", [False, True])
+def test_tries_are_at_most_one_a_second_sustained(lost_at_once: bool) -> None:
+    """Over any outage the number of tries is bounded by its seconds and a burst of three, flapping links included."""
+    for seed in range(50):
+        times = _tries_within(60.0, seed, lost_at_once)
+        for start in range(len(times)):
+            for end in range(start + 1, len(times)):
+                assert end - start <= times[end] - times[start] + 3
+
+
+def test_the_back_off_is_capped_and_never_ends() -> None:
+    """After a day without the venue the next try is still at most 30 s away."""
+    times = _tries_within(86_400.0, 1)
+    assert max(later - earlier for earlier, later in itertools.pairwise(times)) <= 30.0
+    assert times[-1] >= 86_400.0
+
+
+@pytest.mark.parametrize(
+    "url", ["ws://example.org/", "http://127.0.0.1/", "wss:///path", "nonsense"]
+)
+def test_unsafe_addresses_are_refused(url: str) -> None:
+    """Only TLS leaves this host; the error names the address."""
+    with pytest.raises(ConfigurationError, match=url.split("/", maxsplit=1)[0]):
+        check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["wss://ws.kraken.com/v2", "ws://127.0.0.1:1/", "ws://localhost:1/x", "ws://[::1]:1/"]
+)
+def test_safe_addresses_are_accepted(url: str) -> None:
+    """TLS anywhere, plain text on this host."""
+    assert check_url(url) == url
