@@ -275,6 +275,8 @@ def main(spec: CollectorSpec) -> int:
     """Run one collector until SIGTERM; returns the exit status."""
     stop = StopFlag()
     counters = Counters.create(spec.instance, spec.worker, COUNTERS, spec.reader_group)
+    for gauge in ("connected", "books_live"):
+        counters.set(gauge, 0)  # counts are inherited, what the predecessor last saw is not
     rings = Rings(spec)
     collector = Collector(spec, counters, rings)
     collector.tell_restart()
