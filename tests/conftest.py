@@ -138,7 +138,8 @@ def held_by(process_id: int) -> set[str]:
     found = set()
     try:
         maps = Path(f"/proc/{process_id}/maps").read_text(encoding="utf-8", errors="replace")
-        descriptors = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{process_id}/fd")]
+        with os.scandir(f"/proc/{process_id}/fd") as entries:
+            descriptors = [os.readlink(entry.path) for entry in entries]
     except OSError:
         return found
     for path in [line.rpartition(" ")[2] for line in maps.splitlines()] + descriptors:

@@ -57,7 +57,7 @@ def test_another_specification_gives_other_bytes(other: dict) -> None:
 @pytest.mark.parametrize("depth", [10, 25, 100, 500, 1000])
 def test_every_checksum_is_right_at_every_depth(protocol: str, depth: int) -> None:
     """Kept by a client that knows nothing of the maker: snapshot, updates, cut to the depth."""
-    given = spec(depth=depth, frames=1500, instruments=TWO)
+    given = spec(depth=depth, frames=1000 if depth < 500 else 400, instruments=TWO)
     symbols = [i.symbol if protocol == "kraken_v2" else i.symbol.replace("BTC", "XBT") for i in TWO]
     checked = CheckedBooks(dict.fromkeys(symbols, depth))
     frames = [data for _, data in synthetic_frames(given, protocol)]
@@ -65,7 +65,7 @@ def test_every_checksum_is_right_at_every_depth(protocol: str, depth: int) -> No
         checked.take(data)
     updates = sum(b'"checksum"' in data or b'"c":' in data for data in frames)
     assert (checked.right, checked.wrong) == (updates, 0)
-    assert updates > 1200
+    assert updates > 300
     for symbol in symbols:
         book = checked.books[symbol]
         assert max(map(float, book["bids"])) < min(map(float, book["asks"]))
@@ -91,7 +91,7 @@ def test_the_collectors_decoder_refuses_nothing_of_it(protocol: str) -> None:
 def test_trades_take_what_the_book_shows() -> None:
     """Each print is at the best price left, for no more than is there; the next update agrees."""
     checked = CheckedBooks({i.symbol: 10 for i in DEFAULT_INSTRUMENTS})
-    frames = [data for _, data in synthetic_frames(spec(frames=20_000), "kraken_v2")]
+    frames = [data for _, data in synthetic_frames(spec(frames=10_000), "kraken_v2")]
     seen = Counter()
     last_id: dict[str, int] = {}
     for data, following in pairwise(frames):
@@ -122,15 +122,15 @@ def test_trades_take_what_the_book_shows() -> None:
         changed = {lv["price"]: lv["qty"] for lv in after["data"][0][side]}
         assert {p: int(changed[p].replace(".", "")) for p in left} == left
     assert checked.wrong == 0
-    assert seen["buy"] > 300
-    assert seen["sell"] > 300
+    assert seen["buy"] > 150
+    assert seen["sell"] > 150
 
 
 def test_the_book_is_never_crossed_and_its_spread_comes_back() -> None:
     """At every moment bid < ask; the spread widens at times and returns to a few steps."""
     tape = SyntheticTape(spec(frames=0), "kraken_v2")
     spreads: dict[str, list[int]] = {i.symbol: [] for i in DEFAULT_INSTRUMENTS}
-    for _ in range(40_000):
+    for _ in range(20_000):
         symbol = tape.step()[-1].stream.symbol
         instrument = tape._by_stream[Stream("book", symbol, 10)]
         spreads[symbol].append(instrument.asks.best - instrument.bids.best)
@@ -146,7 +146,7 @@ def test_the_book_is_never_crossed_and_its_spread_comes_back() -> None:
 def test_prices_stay_near_their_beginning() -> None:
     """The pull back lets a market run for ever; quantities and reserves stay bounded too."""
     tape = SyntheticTape(spec(frames=0), "kraken_v2")
-    for _ in range(60_000):
+    for _ in range(30_000):
         tape.step()
     for number, given in enumerate(DEFAULT_INSTRUMENTS):
         instrument, _, _ = tape._markets[number]
@@ -182,7 +182,7 @@ def test_time_passes_at_the_rate_asked_for(frames_per_s: float) -> None:
     """Counted on the market's own clock; times never go back and follow the offsets."""
     tape = SyntheticTape(spec(frames=0, frames_per_s=frames_per_s), "kraken_v1")
     count, before = 0, -1
-    while count < 40_000:
+    while count < 20_000:
         offset = tape.next_offset_ns()
         assert offset >= before
         before = offset
@@ -190,7 +190,7 @@ def test_time_passes_at_the_rate_asked_for(frames_per_s: float) -> None:
             count += 1
             stamp = re.findall(rb'"(\d{10}\.\d{6})"', step.data)[-1]
             assert int(stamp.replace(b".", b"")) == (START_NS + offset) // 1000
-    assert 0.85 < count / (before / 1e9) / frames_per_s < 1.15
+    assert 0.8 < count / (before / 1e9) / frames_per_s < 1.25
 
 
 def test_without_a_start_the_market_begins_when_it_is_played() -> None:
@@ -291,7 +291,7 @@ def test_impossible_markets_are_refused(fields: dict, says: str) -> None:
 @pytest.mark.parametrize(("depth", "price"), [(10, "0.592"), (1000, "0.8512")])
 def test_the_lowest_price_allowed_works(depth: int, price: str) -> None:
     """On the allowed side of the bound a market runs."""
-    given = spec(depth=depth, frames=1500, instruments=(SyntheticInstrument("A/B", price),))
+    given = spec(depth=depth, frames=400, instruments=(SyntheticInstrument("A/B", price),))
     checked = CheckedBooks({"A/B": depth})
     for _, data in synthetic_frames(given, "kraken_v2"):
         checked.take(data)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import heapq
 import json
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -63,9 +64,8 @@ class CheckedBooks:
                 book[side][price] = qty
                 if float(qty) == 0:
                     del book[side][price]
-            best_first = sorted(book[side], key=float, reverse=side == "bids")
-            for price in best_first[self.depths[symbol] :]:
-                del book[side][price]
+            while len(book[side]) > self.depths[symbol]:
+                del book[side][(min if side == "bids" else max)(book[side], key=float)]
         if checksum:
             is_right = int(checksum) == self.checksum(symbol)
             self.right += is_right
@@ -76,7 +76,8 @@ class CheckedBooks:
         book = self.books[symbol]
         text = ""
         for side in ("asks", "bids"):
-            for price in sorted(book[side], key=float, reverse=side == "bids")[:10]:
+            best_ten = heapq.nlargest if side == "bids" else heapq.nsmallest
+            for price in best_ten(10, book[side], key=float):
                 for number in (price, book[side][price]):
                     text += str(int(number.replace(".", "")))
         return zlib.crc32(text.encode())
