@@ -1,0 +1,169 @@
+"""Verbs that look: ring, mem, audit, replay, config."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from ops import show
+from ops.cli_app import OK, UNWELL, ConfigFile, InstanceName, Json, app, config, ring
+from ops.options import Topology
+from ops.topology import load_topology
+from shm.errors import ConfigurationError, NoRing
+from shm.registry import DEFAULT_INSTANCE, read_instance
+
+
+@ring.command(name="list")
+def ring_list(instance: InstanceName = DEFAULT_INSTANCE, json: Json = False) -> int:
+    """List the rings: layout, state, records, epoch, age of the producer's heartbeat."""
+    import shm
+
+    read_instance(instance)
+    rows = shm.rings(instance)
+    if json:
+        show.as_json([row._asdict() for row in rows])
+    else:
+        show.table(shm.RingRow._fields, [tuple(row) for row in rows])
+    return OK
+
+
+@ring.command(name="tail")
+def ring_tail(
+    name: str,
+    instance: InstanceName = DEFAULT_INSTANCE,
+    n: Annotated[int, Parameter(name=["--lines", "-n"])] = 10,
+    follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="")] = False,
+    json: Json = False,
+) -> int:
+    """Print the newest records of a ring with exact decimals; with -f also those that come."""
+    from ops import rings
+
+    for rows, lost in rings.follow(name, instance, n, follow):
+        if lost:
+            show.complain(f"{name}: {lost} records were overwritten before they were read")
+        for row in rows:
+            if json:
+                show.as_json(row)
+            else:
+                show.say("  ".join(f"{k}={v}" for k, v in row.items() if v not in ("", None)))
+    return OK
+
+
+@app.command
+def mem(
+    config: ConfigFile = None, instance: InstanceName = DEFAULT_INSTANCE, json: Json = False
+) -> int:
+    """Show what the rings take in /dev/shm, and what each running process takes of its own."""
+    from ops import mem as memory
+
+    topology = load_topology(config) if config else _topology_of(instance)
+    rings = memory.ring_rows(topology)
+    processes = memory.process_rows(instance)
+    total = sum(row.n_bytes for row in rings)
+    if json:
+        show.as_json(
+            {
+                "rings": [row._asdict() for row in rings],
+                "rings_bytes": total,
+                "processes": [row._asdict() for row in processes],
+            }
+        )
+        return OK
+    show.table(memory.RingRow._fields, [*rings, ("total", "", None, total)])
+    if processes:
+        show.say()
+        show.table(memory.ProcessRow._fields, processes)
+    return OK
+
+
+@app.command
+def audit(
+    instance: InstanceName = DEFAULT_INSTANCE,
+    closing: Annotated[bool, Parameter(negative="", show=False)] = False,
+    json: Json = False,
+) -> int:
+    """Add both ledgers up from socket to Parquet and Redis; live, or from what `down` left. Exit 1 unless unaccounted 0."""
+    from ops import audit as books
+
+    result = books.audit(instance, closing=closing)
+    if json:
+        show.as_json(result)
+    else:
+        books.show_result(result)
+    return OK if result.unaccounted == 0 else UNWELL
+
+
+@app.command
+def replay(
+    *files: Path,
+    venue: str,
+    speed: Annotated[str, Parameter(help='"max" only: as fast as it can be decoded.')] = "max",
+    json: Json = False,
+) -> int:
+    """Decode recordings through the live code into private rings and print what a consumer read off them.
+
+    Parameters
+    ----------
+    files
+        Recordings, merged by time.
+    venue
+        The protocol they were recorded from, e.g. kraken_v2.
+    """
+    from ops import replay as player
+
+    if speed != "max":
+        raise ConfigurationError(
+            f'--speed {speed}: "max" expected; to play in real time run `tickring up`'
+        )
+    return player.run(files, venue, json)
+
+
+@config.command(name="show")
+def config_show(config: ConfigFile = None, json: Json = False) -> int:
+    """Print the configuration as it would be used, every key."""
+    from ops import explain
+
+    table = msgspec.to_builtins(load_topology(config))
+    if json:
+        show.as_json(table)
+    else:
+        show.say(explain.as_toml(table))
+    return OK
+
+
+@config.command(name="check")
+def config_check(file: Path, json: Json = False) -> int:
+    """Check a TOML file and tell every mistake in it; exit 2 when there is one."""
+    from ops import explain
+
+    topology = load_topology(file)
+    warnings = explain.warnings_of(topology)
+    if json:
+        show.as_json({"file": str(file), "workers": list(topology.workers()), "warnings": warnings})
+    else:
+        show.say(f"{file} is sound: workers {' '.join(topology.workers())}")
+    for warning in warnings:
+        show.complain(warning)
+    return OK
+
+
+@config.command(name="explain")
+def config_explain(key: str, json: Json = False) -> int:
+    """Tell what a key means, its unit and its default, e.g. `supervisor.heartbeat_timeout_s`."""
+    from ops import explain
+
+    found = explain.explain(key)
+    if json:
+        show.as_json(found)
+    else:
+        show.say(f"{found.key} = {found.default}\n{found.text}")
+    return OK
+
+
+def _topology_of(instance: str) -> Topology:
+    """Return the resolved configuration of a running instance, or the defaults."""
+    try:
+        return msgspec.convert(read_instance(instance).config, Topology)
+    except NoRing:
+        return load_topology(None, instance=instance)

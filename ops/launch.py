@@ -1,0 +1,110 @@
+"""A supervisor is started detached from the terminal, and its starter learns whether it came up, or why not.
+
+**Protocol** `python -m ops.launch` reads the topology as JSON from stdin and answers on stdout with one JSON line as soon as
+it is the instance's supervisor, or cannot be; its log goes to `logs/supervisor.log` in the state directory.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ops import logs
+from ops.mem import check_room
+from ops.options import Topology
+from ops.plan import Plan, make_plan
+from ops.supervisor import AlreadyRuns, Supervisor
+from shm.errors import TickringError
+from shm.worker import configure_logs
+
+
+class CannotStart(TickringError):
+    """The supervisor ended before it was one."""
+
+
+def prepare(topology: Topology) -> Plan:
+    """Return the plan, with everything checked that can be checked before a process starts."""
+    plan = make_plan(topology)
+    check_room(topology)
+    for directory in (plan.state_path, plan.run_dir, plan.log_dir):
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotStart(f"state_dir: {directory} cannot be made: {error.strerror}") from None
+    return plan
+
+
+def launch(topology: Topology) -> int:
+    """Start a detached supervisor and return its pid.
+
+    Raises:
+        AlreadyRuns: the instance is up. CannotStart: what it said. ConfigurationError, NoSpace: before it was tried.
+    """
+    plan = prepare(topology)
+    log = logs.open_log(plan.log_dir / "supervisor.log")
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "ops.launch"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": path, "PYTHONFAULTHANDLER": "1"},
+        )
+    finally:
+        os.close(log)
+    assert process.stdin and process.stdout
+    with process.stdin as pipe:
+        pipe.write(msgspec.json.encode(topology))
+    with process.stdout as pipe:
+        line = pipe.readline()
+    if not line:
+        status = process.wait()
+        words = logs.last_words(plan.log_dir / "supervisor.log", 0)
+        raise CannotStart(f"the supervisor ended with status {status}: {words}")
+    answer: dict[str, Any] = msgspec.json.decode(line)
+    if "pid" not in answer:
+        process.wait()
+        kind = AlreadyRuns if answer["kind"] == "AlreadyRuns" else CannotStart
+        raise kind(answer["error"])
+    return int(answer["pid"])
+
+
+def supervise(topology: Topology) -> None:
+    """Be the supervisor in this process until it is drained."""
+    supervisor = Supervisor(prepare(topology))
+    supervisor.open()
+    supervisor.run()
+
+
+def main() -> None:
+    """Be a detached supervisor."""
+    configure_logs()
+    topology = msgspec.json.decode(sys.stdin.buffer.read(), type=Topology)
+    try:
+        supervisor = Supervisor(make_plan(topology))
+        supervisor.open()
+    except TickringError as error:
+        _answer({"kind": type(error).__name__, "error": str(error)})
+        sys.exit(2)
+    _answer({"pid": os.getpid()})
+    supervisor.run()
+
+
+def _answer(answer: dict[str, Any]) -> None:
+    """Write one line and leave stdout: the starter may be gone a moment later."""
+    sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+    sys.stdout.flush()
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+if __name__ == "__main__":
+    main()

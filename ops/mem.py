@@ -1,0 +1,116 @@
+"""What an instance takes of memory: its rings in /dev/shm, known before they are made, and each worker's own pages.
+
+**Why it is right** Rings are tmpfs files, billed once however many processes map them; a worker's own memory is RssAnon and
+RssFile of its /proc/<pid>/status, in which shared memory (RssShmem) does not count.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from layouts import BOOK, EVENT, FEATURES, INSTRUMENT, describe
+from ops.options import Topology
+from ops.status import read_children
+from shm._native import lib
+from shm.errors import AttachError, NoSpace
+from shm.region import SHM_DIRECTORY
+from shm.registry import files_of, read_instance
+
+LIMIT_BYTES = 48 << 20
+"""What the rings of the default topology may take: many containers give /dev/shm 64 MiB."""
+SMALL_BYTES = 2 << 20
+"""Room for what is small and not in the table: counters, locks, sockets, the run description."""
+
+
+class RingRow(NamedTuple):
+    """One ring: `n_bytes` with its headers and its control region."""
+
+    ring: str
+    layout: str
+    slots: int
+    n_bytes: int
+
+
+class ProcessRow(NamedTuple):
+    """One process' own memory, in bytes."""
+
+    worker: str
+    pid: int
+    rss_anon_bytes: int
+    rss_file_bytes: int
+    rss_shmem_bytes: int
+
+
+def ring_rows(topology: Topology) -> list[RingRow]:
+    """Return the rings that a topology will make."""
+    rows = []
+    for name, c in topology.running_collectors.items():
+        latest = 1 << max(1, (c.instrument_ids - 1).bit_length())
+        rows += [
+            _row(f"{name}.events", "event", EVENT, c.event_slots),
+            _row(f"{name}.books", "book", BOOK, c.book_slots),
+            _row(f"{name}.books (latest)", "book", BOOK, latest),
+            _row(f"{name}.instruments", "instrument", INSTRUMENT, c.instrument_slots),
+        ]
+    if topology.features.enabled:
+        rows.append(_row("features.features", "features", FEATURES, topology.features.slots))
+    return rows
+
+
+def check_room(topology: Topology) -> None:
+    """Refuse to start where /dev/shm cannot hold the rings.
+
+    Raises:
+        NoSpace: what is needed, what is free, what to do.
+    """
+    needed = sum(row.n_bytes for row in ring_rows(topology)) + SMALL_BYTES
+    there = sum(_file_bytes(file) for file in files_of(topology.instance))
+    state = os.statvfs(SHM_DIRECTORY)
+    free = state.f_bavail * state.f_frsize
+    if needed - there > free:
+        raise NoSpace(
+            f"{SHM_DIRECTORY} has {free / 2**20:.1f} MiB free and the rings of instance {topology.instance!r} need "
+            f"{(needed - there) / 2**20:.1f} MiB; enlarge it (mount -o remount,size=256m {SHM_DIRECTORY}; in a "
+            "container --shm-size=256m), remove what a dead run left (`tickring down`), or lower the slots in the TOML"
+        )
+
+
+def process_row(worker: str, pid: int) -> ProcessRow | None:
+    """Return the memory of a process; None when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+    def read(key: str) -> int:
+        return int(fields.get(key, "0 kB").split()[0]) * 1024
+
+    return ProcessRow(worker, pid, read("RssAnon"), read("RssFile"), read("RssShmem"))
+
+
+def _row(ring: str, layout: str, dtype: np.dtype, slots: int) -> RingRow:
+    n_bytes = int(lib.tr_data_bytes(dtype.itemsize, slots, len(describe(dtype))))
+    if not ring.endswith(")"):
+        n_bytes += int(lib.tr_control_bytes())
+    return RingRow(ring, layout, slots, n_bytes)
+
+
+def _file_bytes(file: str) -> int:
+    try:
+        return os.stat(f"{SHM_DIRECTORY}/{file}").st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
+def process_rows(instance: str) -> list[ProcessRow]:
+    """Return the memory of each running worker of an instance, and of its supervisor."""
+    try:
+        found = read_instance(instance)
+    except AttachError:
+        return []
+    pids = {name: facts.pid for name, facts in read_children(found).items() if facts.pid}
+    rows = [process_row(name, pid) for name, pid in {"supervisor": found.pid, **pids}.items()]
+    return [row for row in rows if row is not None]

@@ -1,0 +1,202 @@
+"""The typed options of an instance: every key of the TOML with its type, its bound and its default.
+
+What a key means stands beside it in `tickring.toml`; that its value there is the default here is tested.
+"""
+
+import fnmatch
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shm.registry import DEFAULT_INSTANCE, default_state_dir
+
+VENUES = ("kraken_v1", "kraken_v2")
+"""Protocols that a collector speaks."""
+IDS_END = 1 << 16
+
+Seconds = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A table of the TOML."""
+
+
+class WorkerOptions(Options):
+    """What every worker has: whether it runs, where, and what happens when it ends."""
+
+    enabled: bool = True
+    cpu: Annotated[int, Meta(ge=-1)] = -1
+    restart: Literal["always", "on-failure", "never", "group"] = "always"
+    group: str = ""
+    max_restarts: Count = 5
+    window_s: Positive = 30.0
+    backoff_s: Positive = 0.1
+    backoff_max_s: Positive = 30.0
+    depends_on: list[str] = []
+
+
+class SupervisorOptions(Options):
+    """How workers are watched and ended."""
+
+    heartbeat_timeout_s: Positive = 2.0
+    start_timeout_s: Positive = 180.0
+    drain_timeout_s: Positive = 15.0
+    feed_retry_s: Positive = 30.0
+    log_bytes: Annotated[int, Meta(ge=4096)] = 16 << 20
+    log_files: Annotated[int, Meta(ge=1, le=100)] = 3
+    audit_on_down: bool = True
+
+
+class RedisOptions(WorkerOptions):
+    """The Redis server: the embedded one, or one that runs already."""
+
+    url: str = ""
+    server: str = ""
+
+
+class VenueOptions(WorkerOptions):
+    """The built-in venue server, for collectors without a `url`."""
+
+    source: Literal["auto", "captures", "synthetic"] = "auto"
+    captures: list[str] = []
+    speed: Annotated[float, Meta(gt=0)] | Literal["max"] = 1.0
+    seed: int = 1
+    frames_per_s: Positive = 200.0
+    depth: Literal[10, 25, 100, 500, 1000] = 10
+
+
+class Subscription(Options):
+    """One channel of a venue, for some symbols."""
+
+    channel: Literal["book", "trade"]
+    symbols: list[str]
+    depth: Count = 0
+
+
+class Steps(Options):
+    """Smallest steps of an instrument, as decimal strings."""
+
+    tick: str = ""
+    lot: str = ""
+
+
+class CollectorOptions(WorkerOptions, kw_only=True, forbid_unknown_fields=True):
+    """One connection to one venue: its frames become one events ring."""
+
+    venue: Literal["kraken_v1", "kraken_v2"]
+    url: str = ""
+    subscriptions: list[Subscription] = []
+    first_instrument_id: Annotated[int, Meta(ge=1, lt=IDS_END)]
+    instrument_ids: Annotated[int, Meta(ge=1, lt=IDS_END)] = 1000
+    event_slots: int = 65_536
+    book_slots: int = 1_024
+    instrument_slots: int = 4_096
+    max_frame_bytes: Annotated[int, Meta(ge=4096)] = 16 << 20
+    ticks: dict[str, Steps] = {}
+
+
+class FeaturesOptions(WorkerOptions):
+    """The numba features worker."""
+
+    inputs: tuple[str, ...] = ("*.events",)
+    slots: int = 32_768
+    checkpoint_s: Positive = 1.0
+
+
+class FanoutOptions(WorkerOptions):
+    """Rings to Redis Streams."""
+
+    inputs: tuple[str, ...] = ("*.events", "features.features")
+    maxlen: Annotated[int, Meta(ge=1)] = 100_000
+
+
+class RecorderOptions(WorkerOptions):
+    """Rings to Parquet."""
+
+    inputs: tuple[str, ...] = ("*.events", "features.features")
+    data_dir: str = ""
+    segment_rows: Annotated[int, Meta(ge=1)] = 65_536
+
+
+class Topology(Options):
+    """One instance."""
+
+    instance: str = DEFAULT_INSTANCE
+    state_dir: str = ""
+    reader_group: str = ""
+    consumer_group: str = ""
+    supervisor: SupervisorOptions = msgspec.field(default_factory=SupervisorOptions)
+    redis: RedisOptions = msgspec.field(default_factory=RedisOptions)
+    venue: VenueOptions = msgspec.field(default_factory=VenueOptions)
+    collectors: dict[str, CollectorOptions] = {}
+    features: FeaturesOptions = msgspec.field(default_factory=FeaturesOptions)
+    fanout: FanoutOptions = msgspec.field(default_factory=FanoutOptions)
+    recorder: RecorderOptions = msgspec.field(default_factory=RecorderOptions)
+
+    @property
+    def state_path(self) -> Path:
+        """Where the instance keeps what survives `down`."""
+        return Path(self.state_dir or default_state_dir(self.instance)).expanduser().absolute()
+
+    @property
+    def data_path(self) -> Path:
+        """Where the recorder's files are."""
+        return (
+            Path(self.recorder.data_dir).expanduser().absolute()
+            if self.recorder.data_dir
+            else (self.state_path / "data")
+        )
+
+    @property
+    def running_collectors(self) -> dict[str, CollectorOptions]:
+        """The collectors that are enabled."""
+        return {name: c for name, c in self.collectors.items() if c.enabled}
+
+    @property
+    def needs_venue(self) -> bool:
+        """Tell whether a collector takes its frames from the built-in venue server."""
+        return self.venue.enabled and any(not c.url for c in self.running_collectors.values())
+
+    @property
+    def embeds_redis(self) -> bool:
+        """Tell whether the Redis server is a child of ours."""
+        given = self.redis.url or redis_url_from_environment()
+        return self.redis.enabled and self.fanout.enabled and not given
+
+    def workers(self) -> dict[str, WorkerOptions]:
+        """Return the workers that run, by name, in the order of the data."""
+        found: dict[str, WorkerOptions] = {}
+        if self.embeds_redis:
+            found["redis"] = self.redis
+        if self.needs_venue:
+            found["venue"] = self.venue
+        found |= self.running_collectors
+        for name in ("features", "fanout", "recorder"):
+            options: WorkerOptions = getattr(self, name)
+            if options.enabled:
+                found[name] = options
+        return found
+
+    def rings(self) -> list[str]:
+        """Return the public names of the record rings that consumers may read."""
+        names = [
+            f"{name}.{ring}" for name in self.running_collectors for ring in ("events", "books")
+        ]
+        return [*names, "features.features"] if self.features.enabled else names
+
+    def expand(self, patterns: Sequence[str]) -> list[str]:
+        """Return the rings that match, in order and once each; a pattern is a name or holds `*`."""
+        rings = self.rings()
+        matching = [ring for p in patterns for ring in rings if fnmatch.fnmatchcase(ring, p)]
+        return list(dict.fromkeys(matching))
+
+
+def redis_url_from_environment() -> str:
+    """Return the Redis URL that the environment names, with its password; it is written nowhere but in 0600 files."""
+    return os.environ.get("TICKRING_REDIS_URL", "")

@@ -1,0 +1,226 @@
+"""One TOML describes an instance: which workers run, what they read and write, and how they are looked after.
+
+A user's file holds overrides only; every key, its default and unit are in `ops/tickring.toml`. The rings of a topology
+follow from it, and so does the memory they take.
+
+**Invariants** (1) Ring and worker names are unique and can name regions. (2) The collectors' instrument ids are
+disjoint blocks below 2**16. (3) Every input names a ring of the topology. (4) Each mistake is told, not only the first.
+"""
+
+import grp
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ops.options import IDS_END, CollectorOptions, Topology, WorkerOptions
+from ops.strict import Mistakes, convert
+from shm.errors import ConfigurationError
+from shm.region import check_part
+
+RESERVED = ("supervisor", "control", "redis", "venue", "features", "fanout", "recorder")
+SHIPPED = Path(__file__).with_name("tickring.toml")
+
+DEFAULT_COLLECTORS: dict[str, dict[str, Any]] = {
+    "kraken": {"venue": "kraken_v2", "first_instrument_id": 1},
+    "kraken_v1": {"venue": "kraken_v1", "first_instrument_id": 1001, "event_slots": 131_072},
+}
+"""The collectors of the default topology; a user's file may change single keys of them, or `enabled = false`."""
+
+
+def load_topology(path: str | Path | None = None, **overrides: Any) -> Topology:
+    """Return the topology of a TOML file laid over the defaults; None: the defaults.
+
+    Args:
+        path: the user's file.
+        overrides: top-level keys that the command line sets, e.g. instance; None is left out.
+
+    Raises:
+        Mistakes: everything that is wrong with it. ConfigurationError: it cannot be read.
+    """
+    table = _read(Path(path)) if path else {}
+    table |= {key: value for key, value in overrides.items() if value is not None}
+    return parse_topology(table, str(path) if path else "the configuration")
+
+
+def parse_topology(table: dict[str, Any], source: str) -> Topology:
+    """Return the topology that a parsed TOML table describes, over the defaults."""
+    given = table.get("collectors", {})
+    collectors = {name: dict(defaults) for name, defaults in DEFAULT_COLLECTORS.items()}
+    if isinstance(given, dict):
+        for name, options in given.items():
+            base = collectors.get(name, {})
+            collectors[name] = base | options if isinstance(options, dict) else options
+    else:
+        collectors = given
+    found: list[str] = []
+    topology = convert(table | {"collectors": collectors}, Topology, found)
+    if topology is not None:
+        found += mistakes_of(topology)
+    if found:
+        raise Mistakes(source, found)
+    assert isinstance(topology, Topology)
+    return topology
+
+
+def mistakes_of(topology: Topology) -> list[str]:
+    """Return a line for each thing that the types alone do not show."""
+    found = _names(topology) + _collectors(topology) + _inputs(topology) + _redis(topology)
+    workers = topology.workers()
+    for name, options in workers.items():
+        for needed in options.depends_on:
+            if needed not in workers:
+                found.append(
+                    f"{name}.depends_on = {needed!r}: no such worker; there are {', '.join(workers)}"
+                )
+        if (options.restart == "group") != bool(options.group):
+            found.append(f'{name}.restart: "group" and the key `group` belong together')
+    found += [
+        f"depends_on: {' -> '.join(circle)} wait for each other" for circle in _circles(workers)
+    ]
+    for key in ("reader_group", "consumer_group"):
+        try:
+            group_id(getattr(topology, key))
+        except ConfigurationError as error:
+            found.append(f"{key}: {error}")
+    return found
+
+
+def group_id(name: str) -> int:
+    """Return the id of a group of this host; -1 for no name."""
+    if not name:
+        return -1
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigurationError(
+            f"group {name!r} does not exist here; make it with `groupadd {name}`"
+        ) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: no valid TOML: {error}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}; name a readable TOML file") from None
+
+
+def _names(topology: Topology) -> list[str]:
+    found = []
+    for what, name in [
+        ("instance", topology.instance),
+        *(("collectors", n) for n in topology.collectors),
+    ]:
+        try:
+            check_part(what, name)
+        except ConfigurationError as error:
+            found.append(str(error))
+    found += [
+        f"collectors.{name}: that name is taken by a worker of tickring; choose another"
+        for name in topology.collectors
+        if name in RESERVED
+    ]
+    return found
+
+
+def _collectors(topology: Topology) -> list[str]:
+    found = []
+    blocks: list[tuple[int, int, str]] = []
+    for name, c in topology.running_collectors.items():
+        end = c.first_instrument_id + c.instrument_ids
+        if end > IDS_END:
+            found.append(
+                f"collectors.{name}.instrument_ids: ids {c.first_instrument_id} .. {end - 1} go beyond {IDS_END - 1}"
+            )
+        for first, last, other in blocks:
+            if c.first_instrument_id < last and first < end:
+                free = max(b[1] for b in blocks)
+                found.append(
+                    f"collectors.{name}.first_instrument_id = {c.first_instrument_id}: its ids overlap those of "
+                    f"{other} ({first} .. {last - 1}); {free} is free"
+                )
+        blocks.append((c.first_instrument_id, end, name))
+        for key in ("event_slots", "book_slots", "instrument_slots"):
+            found += _slots(f"collectors.{name}.{key}", getattr(c, key))
+        if c.instrument_slots < 4 * min(c.instrument_ids, 1024):
+            found.append(
+                f"collectors.{name}.instrument_slots = {c.instrument_slots}: at least 4 slots an instrument"
+            )
+        if c.url:
+            found += _venue_url(f"collectors.{name}", c)
+        elif not topology.venue.enabled:
+            found.append(
+                f"collectors.{name}.url: empty, and the built-in venue server is not enabled"
+            )
+    if topology.features.enabled:
+        found += _slots("features.slots", topology.features.slots)
+    return found
+
+
+def _venue_url(at: str, collector: CollectorOptions) -> list[str]:
+    parts = urlsplit(collector.url)
+    found = []
+    loopback = parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if parts.scheme != "wss" and not (parts.scheme == "ws" and loopback):
+        found.append(f"{at}.url = {collector.url!r}: wss:// expected (ws:// on loopback only)")
+    if not collector.subscriptions:
+        found.append(f"{at}.subscriptions: empty; name channels and symbols of {collector.url}")
+    return found
+
+
+def _slots(at: str, slots: int) -> list[str]:
+    if slots >= 2 and slots & (slots - 1) == 0:
+        return []
+    return [f"{at} = {slots}: a power of two expected, e.g. {1 << max(1, slots).bit_length()}"]
+
+
+def _inputs(topology: Topology) -> list[str]:
+    found = []
+    for name in ("features", "fanout", "recorder"):
+        options = getattr(topology, name)
+        if options.enabled:
+            found += [
+                f"{name}.inputs = {pattern!r}: no such ring; there are {', '.join(topology.rings())}"
+                for pattern in options.inputs
+                if not topology.expand([pattern])
+            ]
+    return found
+
+
+def _redis(topology: Topology) -> list[str]:
+    url = topology.redis.url
+    if not url:
+        if topology.fanout.enabled and not topology.redis.enabled:
+            return ["redis.url: empty while redis.enabled is false; give a URL or disable fanout"]
+        return []
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        return [f"redis.url: scheme {parts.scheme!r}; redis://, rediss:// or unix:// expected"]
+    if parts.password:
+        return [
+            "redis.url: holds a password; put the whole URL into the environment as TICKRING_REDIS_URL"
+        ]
+    return []
+
+
+def _circles(workers: dict[str, WorkerOptions]) -> list[list[str]]:
+    """Return each chain of depends_on that comes back to its beginning, once."""
+    found: list[list[str]] = []
+    for start, options in workers.items():
+        trail = [start]
+        seen = {start}
+        ahead = list(options.depends_on)
+        while ahead:
+            name = ahead.pop()
+            if name == start:
+                if start == min(trail):
+                    found.append([*trail, start])
+                break
+            if name in workers and name not in seen:
+                seen.add(name)
+                trail.append(name)
+                ahead += workers[name].depends_on
+    return found
