@@ -97,9 +97,7 @@ class Child:
 
     def start(self, ports: Ports) -> None:
         """Write the spec and start the process."""
-        spec = self.worker.spec(ports)
-        if spec:
-            write_private(self.spec_file, msgspec.json.encode(spec))
+        write_private(self.spec_file, self.worker.spec(ports))
         log = logs.open_log(self.log_file)
         self._log_start = os.fstat(log).st_size
         environment = os.environ | {

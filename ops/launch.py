@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from ops import logs
+from ops.inputs import resolve
 from ops.mem import check_room
 from ops.options import Topology
 from ops.plan import Plan, make_plan
@@ -43,6 +44,7 @@ def launch(topology: Topology) -> int:
     Raises:
         AlreadyRuns: the instance is up. CannotStart: what it said. ConfigurationError, NoSpace: before it was tried.
     """
+    topology = resolve(topology)
     plan = prepare(topology)
     log = logs.open_log(plan.log_dir / "supervisor.log")
     root = str(Path(__file__).resolve().parents[1])
@@ -77,7 +79,7 @@ def launch(topology: Topology) -> int:
 
 def supervise(topology: Topology) -> None:
     """Be the supervisor in this process until it is drained."""
-    supervisor = Supervisor(prepare(topology))
+    supervisor = Supervisor(prepare(resolve(topology)))
     supervisor.open()
     supervisor.run()
 

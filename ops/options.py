@@ -71,11 +71,11 @@ class VenueOptions(WorkerOptions):
     depth: Literal[10, 25, 100, 500, 1000] = 10
 
 
-class Subscription(Options):
+class Subscription(Options, kw_only=True, forbid_unknown_fields=True):
     """One channel of a venue, for some symbols."""
 
-    channel: Literal["book", "trade"]
-    symbols: list[str]
+    channel: Literal["book", "trade", "instrument"]
+    symbols: list[str] = []
     depth: Count = 0
 
 

@@ -12,21 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ops import redis_server
+from ops.inputs import capture_files, market_of
 from ops.options import CollectorOptions, SupervisorOptions, Topology, WorkerOptions
 from ops.topology import group_id
-from shm.errors import ConfigurationError
 
 DRAIN_ORDER = ("collector", "features", "sink", "redis", "venue")
 """Kinds of workers in the order in which they end."""
-
-CAPTURES = (
-    "kraken_v2_btcusd_resubscribes",
-    "kraken_v2_ethusd",
-    "kraken_v1_book_10pairs",
-    "kraken_v1_trade_10pairs",
-    "kraken_asset_pairs",
-)
-"""Recordings that the built-in venue server plays where they are found."""
 
 Ports = Mapping[str, int]
 
@@ -37,7 +28,7 @@ class WorkerPlan(NamedTuple):
     name: str
     kind: str
     options: WorkerOptions
-    spec: Callable[[Ports], dict[str, Any]]
+    spec: Callable[[Ports], bytes]
     argv: Callable[[Path], list[str]]
     needs: tuple[str, ...] = ()
 
@@ -71,7 +62,7 @@ def make_plan(topology: Topology) -> Plan:
     """Return the plan of a checked topology.
 
     Raises:
-        ConfigurationError: there is no Redis server, or a recording is missing.
+        ConfigurationError: there is no Redis server.
     """
     workers = tuple(
         _worker(topology, name, options) for name, options in topology.workers().items()
@@ -85,13 +76,23 @@ def _worker(topology: Topology, name: str, options: WorkerOptions) -> WorkerPlan
     if name == "redis":
         server = redis_server.find_server(topology)
         return WorkerPlan(
-            name, "redis", options, lambda _: {}, lambda spec: [server, str(spec)], needs
+            name,
+            "redis",
+            options,
+            lambda _: redis_server.configuration(topology),
+            lambda spec: [server, str(spec)],
+            needs,
         )
     if name == "venue":
         venue = venue_spec(topology)
         argv = python_module("collectors.venue_server")
         return WorkerPlan(
-            name, "venue", options, lambda ports: venue | {"port": ports.get(name, 0)}, argv, needs
+            name,
+            "venue",
+            options,
+            lambda ports: _encode(venue | {"port": ports.get(name, 0)}),
+            argv,
+            needs,
         )
     if isinstance(options, CollectorOptions):
         if not options.url:
@@ -103,7 +104,11 @@ def _worker(topology: Topology, name: str, options: WorkerOptions) -> WorkerPlan
     build = {"features": _features, "fanout": _fanout, "recorder": _recorder}[name]
     kind = "features" if name == "features" else "sink"
     argv = python_module(f"consumers.{name}")
-    return WorkerPlan(name, kind, options, lambda _: build(topology), argv, needs)
+    return WorkerPlan(name, kind, options, lambda _: _encode(build(topology)), argv, needs)
+
+
+def _encode(spec: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(spec)
 
 
 def _common(topology: Topology, name: str, options: WorkerOptions) -> dict[str, Any]:
@@ -120,56 +125,21 @@ def _common(topology: Topology, name: str, options: WorkerOptions) -> dict[str, 
 def venue_spec(topology: Topology) -> dict[str, Any]:
     """Return the venue server's spec without its port."""
     venue = topology.venue
-    spec = _common(topology, "venue", venue)
-    spec["speed"] = venue.speed
+    spec = _common(topology, "venue", venue) | {"speed": venue.speed}
     if paths := capture_files(topology):
         return spec | {"captures": [str(path) for path in paths]}
-    market = {"seed": venue.seed, "frames_per_s": venue.frames_per_s, "depth": venue.depth}
-    return spec | {"synthetic": market}
-
-
-def capture_files(topology: Topology) -> list[Path]:
-    """Return the recordings that the venue server plays; empty: it makes a synthetic market.
-
-    Raises:
-        ConfigurationError: recordings are asked for and not there.
-    """
-    from collectors.captures import find_captures
-
-    venue = topology.venue
-    if venue.source == "synthetic":
-        return []
-    if venue.captures:
-        paths = [Path(text).expanduser().absolute() for text in venue.captures]
-        if missing := [str(path) for path in paths if not path.is_file()]:
-            raise ConfigurationError(f"venue.captures: no file {', '.join(missing)}")
-        return paths
-    folder = find_captures()
-    paths = [folder / f"{name}.jsonl.gz" for name in CAPTURES] if folder else []
-    if paths and all(path.is_file() for path in paths):
-        return paths
-    if venue.source == "captures":
-        raise ConfigurationError(
-            'venue.source = "captures": no recordings found; set TICKRING_CAPTURES to their folder, '
-            'name files in venue.captures, or use venue.source = "synthetic"'
-        )
-    return []
+    return spec | {"synthetic": msgspec.to_builtins(market_of(topology))}
 
 
 def _collector(
     topology: Topology, name: str, options: CollectorOptions
-) -> Callable[[Ports], dict[str, Any]]:
-    subscriptions = [
-        {"channel": s.channel, "symbols": s.symbols, "depth": s.depth}
-        for s in options.subscriptions
-    ]
-
-    def build(ports: Ports) -> dict[str, Any]:
+) -> Callable[[Ports], bytes]:
+    def build(ports: Ports) -> bytes:
         url = options.url or f"ws://127.0.0.1:{ports['venue']}/{options.venue}"
-        return _common(topology, name, options) | {
+        spec = _common(topology, name, options) | {
             "venue": options.venue,
             "url": url,
-            "subscriptions": subscriptions or played_streams(topology, options.venue),
+            "subscriptions": msgspec.to_builtins(options.subscriptions),
             "first_instrument_id": options.first_instrument_id,
             "instrument_ids": options.instrument_ids,
             "event_slots": options.event_slots,
@@ -178,31 +148,9 @@ def _collector(
             "max_frame_bytes": options.max_frame_bytes,
             "steps": {symbol: [s.tick, s.lot] for symbol, s in options.ticks.items()},
         }
+        return _encode(spec)
 
     return build
-
-
-def played_streams(topology: Topology, venue: str) -> list[dict[str, Any]]:
-    """Return subscriptions to everything that the built-in venue server plays under a protocol."""
-    from collectors.synthetic import SyntheticSpec, SyntheticTape
-    from collectors.venue_library import list_streams
-
-    if paths := capture_files(topology):
-        streams = list(list_streams(paths).get(venue, {}))
-    else:
-        options = topology.venue
-        market = SyntheticSpec(
-            seed=options.seed, frames_per_s=options.frames_per_s, depth=options.depth
-        )
-        streams = list(SyntheticTape(market, venue).streams)
-    symbols: dict[tuple[str, int], list[str]] = {}
-    for stream in streams:
-        symbols.setdefault((stream.channel, stream.depth), []).append(stream.symbol)
-    return [
-        {"channel": channel, "symbols": sorted(names), "depth": depth}
-        for (channel, depth), names in sorted(symbols.items())
-        if channel in ("book", "trade")
-    ]
 
 
 def _features(topology: Topology) -> dict[str, Any]:

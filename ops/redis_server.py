@@ -54,13 +54,11 @@ def find_server(topology: Topology) -> str:
     )
 
 
-def write_configuration(topology: Topology, run_dir: Path) -> Path:
-    """Write the server's own configuration file and return its path."""
+def configuration(topology: Topology) -> bytes:
+    """Return the server's own configuration file, and make the directory of its data."""
     data = topology.state_path / "redis"
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = run_dir / "redis.conf"
-    path.touch(mode=0o600)
-    path.write_text(
+    text = (
         "port 0\n"
         f"unixsocket {socket_path(topology.instance)}\n"
         "unixsocketperm 700\n"
@@ -73,7 +71,7 @@ def write_configuration(topology: Topology, run_dir: Path) -> Path:
         "daemonize no\n"
         'logfile ""\n'
     )
-    return path
+    return text.encode()
 
 
 def answers(path: str) -> bool:

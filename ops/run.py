@@ -11,10 +11,11 @@ import msgspec
 from ops import show
 from ops.audit import Audit, closed_books, show_result
 from ops.end import bring_down
+from ops.inputs import capture_files
 from ops.latency import Hop, Sampler
 from ops.launch import launch
 from ops.options import Topology
-from ops.plan import capture_files, make_plan
+from ops.plan import make_plan
 from ops.status import NOT_RUNNING, read_status
 from ops.supervisor import find_running
 from shm.clock import monotonic_ns, now_ns

@@ -108,11 +108,7 @@ def wait_ready(instance: str, timeout_s: float) -> Status:
     until_ns = monotonic_ns() + int(timeout_s * 1e9)
     while True:
         status = read_status(instance, with_cpu=False)
-        hopeless = [
-            row
-            for row in status.workers
-            if row.state == "FAILED" and row.kind not in ("venue", "collector")
-        ]
+        hopeless = [row for row in status.workers if row.state == "FAILED"]
         if status.is_ready or hopeless or monotonic_ns() >= until_ns:
             return status
         time.sleep(0.02)

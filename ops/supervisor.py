@@ -13,6 +13,7 @@ worker's own lock refuses a double. Stopped (SIGSTOP, a suspended host): on waki
 """
 
 import contextlib
+import fcntl
 import os
 import selectors
 import signal
@@ -77,10 +78,14 @@ class Supervisor:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._lock = OwnerLock(lock_file(self.plan.instance))
-        except OwnershipError:
+            self._state_lock = self._lock_state()
+        except (OwnershipError, BlockingIOError):
+            if self._lock is not None:
+                self._lock.release()
             raise AlreadyRuns(
-                f"instance {self.plan.instance!r} is up already; see `tickring status`, end it with `tickring down`, "
-                "or give this one another name (--instance)"
+                f"instance {self.plan.instance!r} is up already, or another one uses its state directory "
+                f"{self.plan.state_path}; see `tickring status`, end it with `tickring down`, or give this one "
+                "another name (--instance)"
             ) from None
         self._server = control.listen(self.plan.instance)
         self._selector.register(self._server, selectors.EVENT_READ, "control")
@@ -88,10 +93,10 @@ class Supervisor:
         for name, child in self.children.items():
             self._ports |= {name: port} if (port := child.earlier_port()) else {}
         for name, pid in find_running(self.plan):
-            if name in self.children:
+            if name in self.children and not self.children[name].is_running:
                 self.children[name].adopt(pid)
             else:
-                self._log.warning("ended: no longer in the configuration", worker=name, pid=pid)
+                self._log.warning("ended: not in the configuration", worker=name, pid=pid)
                 os.kill(pid, signal.SIGTERM)
         pid, started = own_identity()
         write_instance(
@@ -255,6 +260,19 @@ class Supervisor:
         self._log.info("down")
         assert self._lock is not None
         self._lock.release()
+        os.close(self._state_lock)
+
+    def _lock_state(self) -> int:
+        """Lock the state directory too: two instances must not write one store, nor one instance after a lost lock file."""
+        fd = os.open(
+            self.plan.state_path / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise
+        return fd
 
     def _watch(self) -> None:
         """Have the selector wake us when a worker's process ends."""

@@ -49,13 +49,8 @@ def plan_of(instance: str, state: str, workers: dict[str, dict], supervisor: dic
         needs = tuple(options.pop("needs", ()))
 
         def spec(ports, name=name, behaviour=behaviour):
-            return {
-                "instance": instance,
-                "worker": name,
-                "state_dir": state,
-                "behaviour": behaviour,
-                "port": ports.get(name, 0),
-            }
+            facts = {"instance": instance, "worker": name, "state_dir": state}
+            return msgspec.json.encode(facts | {"behaviour": behaviour, "port": ports.get(name, 0)})
 
         plans.append(
             WorkerPlan(
