@@ -19,11 +19,13 @@
 #ifdef TR_FENCE_FREE
 #define TR_FENCE_RELEASE() ((void)0)
 #define TR_FENCE_ACQUIRE() ((void)0)
+#define TR_STAMP_ODD(p, v) TR_STORE_RELEASE(p, v)
 #define TR_PAYLOAD_STORE(p, v) TR_STORE_RELEASE(p, v)
 #define TR_PAYLOAD_LOAD(p) TR_LOAD_ACQUIRE(p)
 #else
 #define TR_FENCE_RELEASE() __atomic_thread_fence(__ATOMIC_RELEASE)
 #define TR_FENCE_ACQUIRE() __atomic_thread_fence(__ATOMIC_ACQUIRE)
+#define TR_STAMP_ODD(p, v) TR_STORE_RELAXED(p, v)
 #define TR_PAYLOAD_STORE(p, v) TR_STORE_RELAXED(p, v)
 #define TR_PAYLOAD_LOAD(p) TR_LOAD_RELAXED(p)
 #endif

@@ -25,13 +25,13 @@ struct tr_epoch { int64_t epoch; int64_t first_seq; };
 struct tr_data {
     int64_t magic; int32_t layout_version; int32_t byte_order; int64_t header_bytes; int64_t slot_stride; int64_t slots;
     int64_t mask; int32_t mode; int32_t description_bytes; uint8_t abi_hash[16]; uint8_t ring_uuid[16]; uint8_t boot_id[16];
-    int64_t created_ns; int64_t first_seq; int64_t head; int64_t epoch; int64_t state; int64_t producer_pid;
-    int64_t producer_start_time; int64_t heartbeat_ns; int64_t epochs_taken; struct tr_epoch epochs[64];
+    int64_t created_ns; int64_t first_seq; int64_t static_checksum; int64_t head; int64_t epoch; int64_t state;
+    int64_t producer_pid; int64_t producer_start_time; int64_t heartbeat_ns; int64_t epochs_taken; struct tr_epoch epochs[64];
     int64_t published_bytes; int64_t back_pressure_ns; int64_t restarts; ...;
 };
 struct tr_entry {
     int64_t cursor; int64_t state; int64_t heartbeat_ns; char name[32]; int64_t pid; int64_t start_time; int64_t generation;
-    int64_t start_seq; int64_t lag_max; int64_t verdict_dead; ...;
+    int64_t start_seq; int64_t lag_max; int64_t required; int64_t dead_generation; ...;
 };
 struct tr_control {
     int64_t magic; int32_t layout_version; int32_t byte_order; int64_t entries; int64_t total_bytes; uint8_t ring_uuid[16];
@@ -63,6 +63,10 @@ struct tr_control {
 #define TR_BAD_ARGUMENT ...
 #define TR_NO_ENTRY ...
 #define TR_TAKEN ...
+#define TR_FAULT_NONE ...
+#define TR_FAULT_CHECKSUM ...
+#define TR_FAULT_PADDING ...
+#define TR_FAULT_HEAD ...
 """
 
 COMPILE_ARGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-fno-math-errno"]

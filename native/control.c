@@ -2,7 +2,9 @@
  *
  * Protocol of joining (proved together with P0): CAS FREE -> JOINING; J1 cursor <- head; J2 state <- ACTIVE (release);
  * fence(seq_cst); J3 re-read head and store the cursor again. A rescan that missed the ACTIVE state took its minimum
- * over an empty set, so its limit lies at most one ring beyond a head that J3 sees.
+ * over an empty set, so its limit lies at most one ring beyond a head that J3 sees. A required consumer holds the
+ * producer back from its reservation on, also while it is JOINING. Who joins a "wait" ring from an older seq may be
+ * lapped on its first ring; it is told.
  * Callers hold a lock on the .ctl file while joining, so that one name is one entry.
  */
 #define _GNU_SOURCE /* strnlen */
@@ -18,9 +20,12 @@ int64_t tr_control_init(void *control, const uint8_t *ring_uuid) {
     c->entries = TR_CONSUMERS;
     c->total_bytes = tr_control_bytes();
     memcpy(c->ring_uuid, ring_uuid, 16);
-    TR_STORE_RELEASE(&c->magic, TR_MAGIC_CONTROL);
+    for (int64_t i = 0; i < TR_CONSUMERS; i++) c->entry[i].dead_generation = -1;
     return TR_OK;
 }
+
+/* After the required consumers are reserved: a crash before this leaves a region that the lock's holder makes anew. */
+void tr_control_commit(void *control) { TR_STORE_RELEASE(&((struct tr_control *)control)->magic, TR_MAGIC_CONTROL); }
 
 static void tr_set_name(struct tr_entry *e, const char *name) {
     memset(e->name, 0, TR_NAME_BYTES);
@@ -41,6 +46,7 @@ static int64_t tr_claim_free(struct tr_control *c, int64_t to_state, const char 
         int64_t expected = TR_FREE;
         if (__atomic_compare_exchange_n(&c->entry[i].state, &expected, TR_JOINING, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
             tr_set_name(&c->entry[i], name);
+            c->entry[i].required = to_state == TR_RESERVED;
             if (to_state != TR_JOINING) TR_STORE_RELEASE(&c->entry[i].state, to_state);
             return i;
         }
@@ -72,8 +78,7 @@ int64_t tr_entry_join(void *control, const tr_reader *r, const char *name, int64
     struct tr_entry *e = &c->entry[index];
     e->pid = pid;
     e->start_time = start_time;
-    e->generation++;
-    TR_STORE_RELAXED(&e->verdict_dead, 0);
+    TR_STORE_RELEASE(&e->generation, e->generation + 1);
     TR_HOOK(TR_J1, 0);
     int64_t cursor = from_seq > 0 ? from_seq : from_seq < 0 ? tr_head(r) : tr_oldest(r);
     e->start_seq = cursor;
@@ -98,7 +103,6 @@ int64_t tr_entry_take_over(void *control, int64_t index, int64_t generation, int
     if (!__atomic_compare_exchange_n(&e->generation, &generation, generation + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return TR_TAKEN;
     TR_STORE_RELAXED(&e->pid, pid);
     TR_STORE_RELAXED(&e->start_time, start_time);
-    TR_STORE_RELEASE(&e->verdict_dead, 0);
     TR_STORE_RELEASE(&e->state, TR_ACTIVE);
     return TR_OK;
 }
@@ -127,6 +131,12 @@ void tr_entry_detach(void *control, int64_t index) {
     TR_STORE_RELEASE(&((struct tr_control *)control)->entry[index].state, TR_DETACHED);
 }
 
+/* A "wait" ring's driver saw the process of that generation die: its cursor holds the producer back no longer. A successor
+ * has another generation, so a late verdict cannot strike it. */
+void tr_entry_condemn(void *control, int64_t index, int64_t generation) {
+    TR_STORE_RELEASE(&((struct tr_control *)control)->entry[index].dead_generation, generation);
+}
+
 /* A consumer that lost depth data asks the collector to publish that instrument's snapshot again. */
 void tr_request_snapshot(void *control, int64_t instrument_index) {
     struct tr_control *c = control;
@@ -139,7 +149,7 @@ void tr_request_snapshot(void *control, int64_t instrument_index) {
 int64_t tr_take_snapshot_request(void *control) {
     struct tr_control *c = control;
     if (TR_LIKELY(TR_LOAD_RELAXED(&c->requests_pending) == 0)) return TR_NO_ENTRY;
-    __atomic_store_n(&c->requests_pending, 0, __ATOMIC_SEQ_CST);
+    __atomic_exchange_n(&c->requests_pending, 0, __ATOMIC_ACQ_REL); /* acquires the bits of whoever set it */
     for (int64_t word = 0; word < TR_REQUEST_WORDS; word++) {
         int64_t bits = TR_LOAD_ACQUIRE(&c->requests[word]);
         if (bits == 0) continue;

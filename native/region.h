@@ -46,7 +46,7 @@ struct tr_data {
     uint8_t boot_id[16];
     int64_t created_ns;
     int64_t first_seq; /* the seq that the first record of this ring has */
-    uint8_t pad_static[8];
+    int64_t static_checksum; /* of bytes 8 .. 119: a damaged header is refused, not believed */
     /* 128: the next seq to publish; written by the producer after every record */
     int64_t head;
     uint8_t pad_head[120];
@@ -86,8 +86,9 @@ struct tr_entry {
     int64_t start_seq;
     int64_t lag_max;
     struct tr_ledger ledger[2]; /* the one whose for_cursor equals cursor holds */
-    uint8_t pad_cold[24];
-    int64_t verdict_dead; /* written by the supervisor alone */
+    int64_t required; /* 1: a "wait" ring publishes nothing without this consumer */
+    uint8_t pad_cold[16];
+    int64_t dead_generation; /* the generation found dead, -1: none; written by the supervisor alone */
     uint8_t pad_verdict[120];
 };
 
@@ -109,13 +110,14 @@ struct tr_control {
     struct tr_entry entry[TR_CONSUMERS];
 };
 
+_Static_assert(offsetof(struct tr_data, static_checksum) == 120, "checksum closes the static part");
 _Static_assert(offsetof(struct tr_data, head) == 128, "head is alone on its 128 bytes");
 _Static_assert(offsetof(struct tr_data, epoch) == 256, "warm");
 _Static_assert(offsetof(struct tr_data, published_bytes) == 1536, "stats");
 _Static_assert(sizeof(struct tr_data) == TR_DESCRIPTION_OFFSET, "description");
 _Static_assert(sizeof(struct tr_entry) == 384, "entry");
 _Static_assert(offsetof(struct tr_entry, name) == 128, "cold");
-_Static_assert(offsetof(struct tr_entry, verdict_dead) == 256, "verdict");
+_Static_assert(offsetof(struct tr_entry, dead_generation) == 256, "verdict");
 _Static_assert(offsetof(struct tr_control, sleepers) == 128, "sleepers");
 _Static_assert(offsetof(struct tr_control, requests_pending) == 256, "requests pending");
 _Static_assert(offsetof(struct tr_control, requests) == 384, "requests");

@@ -8,6 +8,11 @@
 #include "layouts.h"
 
 #define TR_PAGE 4096
+#define TR_STRIDE_LIMIT (1LL << 20)
+#define TR_SLOTS_LIMIT (1LL << 40)
+#define TR_LATEST_ATTEMPTS 1000
+#define TR_HEAD_ATTEMPTS 100000
+#define TR_HEAD_STILL 1000
 
 static int64_t tr_round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -26,7 +31,8 @@ int64_t tr_reader_bytes(void) { return (int64_t)sizeof(tr_reader); }
 int64_t tr_data_init(void *data, int64_t stride, int64_t slots, int64_t mode, const char *description,
                      int64_t description_bytes, const uint8_t *abi_hash, const uint8_t *ring_uuid,
                      const uint8_t *boot_id, int64_t created_ns, int64_t first_seq) {
-    if (stride < 64 || stride % 64 || slots < 2 || (slots & (slots - 1)) || first_seq < 1 || first_seq >= TR_SEQ_END) {
+    if (stride < 64 || stride > TR_STRIDE_LIMIT || stride % 64 || slots < 2 || slots > TR_SLOTS_LIMIT || (slots & (slots - 1)) ||
+        first_seq < 1 || first_seq >= TR_SEQ_END) {
         return TR_BAD_ARGUMENT;
     }
     struct tr_data *d = data;
@@ -50,7 +56,50 @@ int64_t tr_data_init(void *data, int64_t stride, int64_t slots, int64_t mode, co
     return TR_OK;
 }
 
-void tr_data_commit(void *data) { TR_STORE_RELEASE(&((struct tr_data *)data)->magic, TR_MAGIC_DATA); }
+/* FNV-1a over the static words behind the magic. Each of its steps is a bijection, so no single damaged bit escapes. */
+int64_t tr_static_checksum(const void *data) {
+    const uint8_t *bytes = data;
+    uint64_t sum = 0xcbf29ce484222325ULL;
+    for (size_t i = sizeof(int64_t); i < offsetof(struct tr_data, static_checksum); i++) {
+        sum = (sum ^ bytes[i]) * 0x100000001b3ULL;
+    }
+    return (int64_t)sum;
+}
+
+void tr_data_commit(void *data) {
+    struct tr_data *d = data;
+    d->static_checksum = tr_static_checksum(data);
+    TR_STORE_RELEASE(&d->magic, TR_MAGIC_DATA);
+}
+
+/* True when the slots bear `head` out: the record before it is complete and not written over, and none is begun beyond
+ * the one that it may trail by. */
+static int tr_head_agrees(const struct tr_data *d, int64_t head) {
+    if (d->mode == TR_LATEST) return head == d->first_seq;
+    const uint8_t *slots = (const uint8_t *)d + d->header_bytes;
+    if (head > d->first_seq && TR_LOAD_ACQUIRE(tr_stamp(slots, d->mask, d->slot_stride, head - 1)) != 2 * head) return 0;
+    return TR_LOAD_ACQUIRE(tr_stamp(slots, d->mask, d->slot_stride, head)) <= 2 * head + 2 &&
+           TR_LOAD_ACQUIRE(tr_stamp(slots, d->mask, d->slot_stride, head + 1)) <= 2 * head + 2;
+}
+
+/* What is wrong with the first 256 bytes of a header whose geometry lies inside the mapping. A running producer moves
+ * head on between our loads, so only a head that stays, and stays wrong, is a fault. */
+int64_t tr_header_fault(const void *data) {
+    const struct tr_data *d = data;
+    if (d->static_checksum != tr_static_checksum(data)) return TR_FAULT_CHECKSUM;
+    for (size_t i = 0; i < sizeof d->pad_head; i++) {
+        if (d->pad_head[i]) return TR_FAULT_PADDING;
+    }
+    int64_t still = 0;
+    for (int64_t attempt = 0; attempt < TR_HEAD_ATTEMPTS; attempt++) {
+        int64_t head = TR_LOAD_ACQUIRE(&d->head);
+        if (tr_head_agrees(d, head)) return TR_FAULT_NONE;
+        still = TR_LOAD_ACQUIRE(&d->head) == head ? still + 1 : 0;
+        if (still == TR_HEAD_STILL) return TR_FAULT_HEAD;
+        tr_pause();
+    }
+    return TR_FAULT_NONE;
+}
 
 /* Continues after the newest complete slot: slots are the truth, head is a hint that trails by at most one record. */
 int64_t tr_producer_open(tr_producer *p, void *data, void *control, int64_t timeout_ns) {
@@ -118,13 +167,16 @@ static TR_COLD int64_t tr_rescan(tr_producer *p) {
     for (int64_t i = 0; p->control && i < TR_CONSUMERS; i++) {
         struct tr_entry *e = &p->control->entry[i];
         int64_t state = TR_LOAD_ACQUIRE(&e->state);
-        if (TR_LOAD_ACQUIRE(&e->verdict_dead)) continue;
-        if (state == TR_RESERVED) return p->limit = p->next; /* a required consumer has not come yet */
-        if (state != TR_ACTIVE) continue;
+        if (state == TR_FREE || state == TR_DETACHED) continue;
+        if (TR_LOAD_ACQUIRE(&e->dead_generation) == TR_LOAD_ACQUIRE(&e->generation)) continue;
+        if (state != TR_ACTIVE) {
+            if (e->required) return p->limit = p->next; /* a required consumer has not come yet, or is just coming */
+            continue;
+        }
         int64_t cursor = TR_LOAD_ACQUIRE(&e->cursor);
         if (cursor < least) least = cursor;
     }
-    p->limit = least + p->mask + 1;
+    p->limit = least + p->mask + 1 < TR_SEQ_END ? least + p->mask + 1 : TR_SEQ_END;
     return p->limit;
 }
 
@@ -134,10 +186,11 @@ int64_t tr_room(tr_producer *p) {
     return tr_rescan(p) - p->next;
 }
 
-/* Step P0 when the cached limit is reached. */
+/* Step P0 when the cached limit is reached. Whoever sleeps on what is published already has to wake to make room. */
 static TR_COLD int64_t tr_make_room(tr_producer *p) {
     if (p->next >= TR_SEQ_END) return TR_SEQ_EXHAUSTED;
     if (tr_rescan(p) > p->next) return TR_OK;
+    tr_ring_bell(p);
     int64_t start = tr_monotonic_ns();
     for (int64_t turn = 0;; turn++) {
         if (turn < 256) {
@@ -157,32 +210,43 @@ static TR_COLD int64_t tr_make_room(tr_producer *p) {
 }
 
 int64_t tr_publish(tr_producer *p, const void *record) {
-    if (TR_UNLIKELY(p->next >= p->limit)) {
-        TR_HOOK(TR_P0, p->next);
+    int64_t n = p->next;
+    if (TR_UNLIKELY(n >= p->limit)) {
+        TR_HOOK(TR_P0, n);
         int64_t status = tr_make_room(p);
         if (status < 0) return status;
     }
-    tr_write_slot(p, record);
+    tr_write_slot(p, n, record);
+    p->next = n + 1;
     tr_ring_bell(p);
-    return p->next - 1;
+    return n;
 }
 
-/* Publishes n records whose publish_delta_ns is filled in (saturating) from one clock reading. */
+/* Publishes n records whose publish_delta_ns is filled in (saturating) from one clock reading. On a negative status
+ * the records before seq p->next are published. */
 int64_t tr_publish_batch(tr_producer *p, void *records, int64_t n) {
+    const tr_producer fixed = *p; /* a copy that no store to a slot can alias */
     uint8_t *from = records;
-    int64_t first = p->next;
+    int64_t first = fixed.next;
+    int64_t limit = fixed.limit;
     int64_t now_ns = tr_now_ns();
-    for (int64_t i = 0; i < n; i++, from += p->stride) {
-        if (TR_UNLIKELY(p->next >= p->limit)) {
-            TR_HOOK(TR_P0, p->next);
+    for (int64_t seq = first; seq < first + n; seq++, from += fixed.stride) {
+        if (TR_UNLIKELY(seq >= limit)) {
+            TR_HOOK(TR_P0, seq);
+            p->next = seq;
             int64_t status = tr_make_room(p);
-            if (status < 0) return status;
+            if (status < 0) {
+                tr_ring_bell(p);
+                return status;
+            }
+            limit = p->limit;
         }
         struct tr_event *event = (struct tr_event *)(void *)from; /* every record opens with the same header */
         int64_t delta = now_ns - event->ts_recv;
         event->publish_delta_ns = delta < 0 ? 0 : delta > UINT32_MAX ? UINT32_MAX : (uint32_t)delta;
-        tr_write_slot(p, (const int64_t *)(const void *)from);
+        tr_write_slot(&fixed, seq, (const int64_t *)(const void *)from);
     }
+    p->next = first + n;
     tr_ring_bell(p);
     return first;
 }
@@ -210,27 +274,25 @@ static TR_COLD int64_t tr_note_lap(tr_reader *r) {
 }
 
 int64_t tr_poll_batch(tr_reader *r, void *records, int64_t max_records) {
+    const tr_reader fixed = *r; /* a copy that no store to `records` can alias */
     uint8_t *to = records;
-    int64_t seq = r->next;
+    int64_t seq = fixed.next;
     int64_t end = seq + max_records;
-    for (; seq < end; seq++, to += r->stride) {
-        int64_t status = tr_read_slot(r, seq, (int64_t *)(void *)to);
+    for (; seq < end; seq++, to += fixed.stride) {
+        int64_t status = tr_read_slot(&fixed, seq, (int64_t *)(void *)to);
         if (TR_LIKELY(status == TR_OK)) continue;
-        if (status == TR_LAPPED && seq == r->next) return tr_note_lap(r);
+        if (status == TR_LAPPED && seq == fixed.next) return tr_note_lap(r);
         break;
     }
-    int64_t n = seq - r->next;
     r->next = seq;
-    return n;
+    return seq - fixed.next;
 }
 
 static void tr_copy_words(void *to, const void *from, int64_t n_bytes) {
 #if defined(TR_FENCE_FREE)
     for (int64_t i = 0; i < n_bytes / 8; i++) ((int64_t *)to)[i] = TR_LOAD_ACQUIRE((const int64_t *)from + i);
 #else
-    const volatile tr_vector *source = from;
-    tr_vector *target = to;
-    for (int64_t i = 0; i < n_bytes / 16; i++) target[i] = source[i];
+    tr_load_vectors(to, from, n_bytes);
 #endif
 }
 
@@ -251,22 +313,27 @@ int64_t tr_read_many(const tr_reader *r, int64_t from_seq, int64_t n, void *reco
     TR_FENCE_ACQUIRE();
     int64_t oldest = TR_LOAD_RELAXED(&r->data->head) - r->mask;
     *first_kept = oldest > from_seq ? oldest : from_seq;
-    return end > *first_kept ? end - *first_kept : 0;
+    if (*first_kept >= end) return 0;
+    *(int64_t *)((uint8_t *)records + (*first_kept - from_seq) * r->stride) = 2 * *first_kept + 2;
+    return end - *first_kept;
 }
 
 /* One slot per instrument: the stamp counts that slot's own versions; an odd stamp left by a crash is reused. */
-void tr_latest_store(tr_producer *p, int64_t index, const void *record) {
-    int64_t *slot = (int64_t *)(void *)(p->slots + index * p->stride);
+int64_t tr_latest_store(tr_producer *p, int64_t index, const void *record) {
+    if (index < 0 || index > p->mask) return TR_BAD_ARGUMENT;
+    int64_t *slot = tr_stamp(p->slots, p->mask, p->stride, index);
     int64_t odd = TR_LOAD_RELAXED(slot) | 1;
-    TR_STORE_RELAXED(slot, odd);
+    TR_STAMP_ODD(slot, odd);
     TR_FENCE_RELEASE();
     tr_store_record(slot, record, p->stride);
     TR_STORE_RELEASE(slot, odd + 1);
+    return TR_OK;
 }
 
 int64_t tr_latest_load(const tr_reader *r, int64_t index, void *record) {
-    const int64_t *slot = (const int64_t *)(const void *)(r->slots + index * r->stride);
-    for (int64_t attempt = 0; attempt < 1000; attempt++) {
+    if (index < 0 || index > r->mask) return TR_BAD_ARGUMENT;
+    const int64_t *slot = tr_stamp(r->slots, r->mask, r->stride, index);
+    for (int64_t attempt = 0; attempt < TR_LATEST_ATTEMPTS; attempt++) {
         int64_t stamp = TR_LOAD_ACQUIRE(slot);
         if (stamp == 0) return TR_EMPTY;
         if (stamp & 1) {

@@ -13,8 +13,10 @@
  * Why it is right. A reader that copies any word of seq n+slots reads it after P2 of that write, so its fence R4 makes
  * P1's odd stamp (or a later one) visible to R5. Head is stored after every record, also inside a batch: a reader
  * of a whole range (tr_read_many) copies, fences, and keeps what has seq + slots > head; the release fence P2 of seq n
- * follows P5 of seq n-1, so whoever saw a word of seq n sees head >= n. Assumed of the hardware: an aligned 8-byte
- * access is single-copy atomic (x86-64, AArch64).
+ * follows P5 of seq n-1, so whoever saw a word of seq n sees head >= n. P1 alone stands before that fence: the oldest
+ * record kept may carry the odd stamp of the next write over its own, so tr_read_many writes that stamp itself.
+ * Assumed of the hardware: an aligned 8-byte access is single-copy atomic (x86-64, AArch64). Proved, and each order
+ * shown to be needed: tests/test_native_litmus.py; crashes: tests/test_native_crash_model.py.
  *
  * Failure. The producer may die at any step: the slot it was in keeps an odd or old stamp, which every reader takes
  * for EMPTY; its successor walks forward from head over complete slots (slots are the truth, head a hint that may
@@ -29,6 +31,7 @@
 #include <string.h>
 
 #include "atomics.h"
+#include "copy.h"
 #include "region.h"
 
 enum tr_status {
@@ -41,6 +44,8 @@ enum tr_status {
     TR_NO_ENTRY = -5,
     TR_TAKEN = -6
 };
+
+enum tr_fault { TR_FAULT_NONE = 0, TR_FAULT_CHECKSUM = 1, TR_FAULT_PADDING = 2, TR_FAULT_HEAD = 3 };
 
 typedef struct tr_producer {
     struct tr_data *data;
@@ -70,48 +75,11 @@ static inline int64_t *tr_stamp(const uint8_t *slots, int64_t mask, int64_t stri
     return (int64_t *)(uintptr_t)(slots + (seq & mask) * stride);
 }
 
-typedef long long tr_vector __attribute__((vector_size(16), aligned(8), may_alias));
-
-/* Words 1 .. stride/8-1: word 0 is the stamp, which travels on its own. Strides are multiples of 64. */
-static inline void tr_store_record(int64_t *slot, const int64_t *record, int64_t stride) {
-#if defined(TR_FENCE_FREE) || defined(TR_HOOKS)
-    for (int64_t i = 1; i < stride / 8; i++) {
-        TR_PAYLOAD_STORE(slot + i, record[i]);
-        if (i == stride / 16) TR_HOOK(TR_P3_HALF, 0);
-    }
-#else
-    if (TR_LIKELY(stride == 64)) {
-        for (int i = 1; i < 8; i++) TR_PAYLOAD_STORE(slot + i, record[i]);
-        return;
-    }
-    TR_PAYLOAD_STORE(slot + 1, record[1]);
-    volatile tr_vector *to = (volatile tr_vector *)(slot + 2);
-    const tr_vector *from = (const tr_vector *)(record + 2);
-    for (int64_t i = 0; i < stride / 16 - 1; i++) to[i] = from[i];
-#endif
-}
-
-static inline void tr_load_record(int64_t *record, const int64_t *slot, int64_t stride) {
-#if defined(TR_FENCE_FREE) || defined(TR_HOOKS)
-    for (int64_t i = 1; i < stride / 8; i++) record[i] = TR_PAYLOAD_LOAD(slot + i);
-#else
-    if (TR_LIKELY(stride == 64)) {
-        for (int i = 1; i < 8; i++) record[i] = TR_PAYLOAD_LOAD(slot + i);
-        return;
-    }
-    record[1] = TR_PAYLOAD_LOAD(slot + 1);
-    const volatile tr_vector *from = (const volatile tr_vector *)(slot + 2);
-    tr_vector *to = (tr_vector *)(record + 2);
-    for (int64_t i = 0; i < stride / 16 - 1; i++) to[i] = from[i];
-#endif
-}
-
-/* Steps P1 to P5 for one record; the caller has done P0. */
-static inline void tr_write_slot(tr_producer *p, const int64_t *record) {
-    int64_t n = p->next;
+/* Steps P1 to P5 for seq n; the caller has done P0, and sets p->next. */
+static inline void tr_write_slot(const tr_producer *p, int64_t n, const int64_t *record) {
     int64_t *slot = tr_stamp(p->slots, p->mask, p->stride, n);
     TR_HOOK(TR_P1, n);
-    TR_STORE_RELAXED(slot, 2 * n + 1); /* P1 */
+    TR_STAMP_ODD(slot, 2 * n + 1); /* P1 */
     TR_HOOK(TR_P2, n);
     TR_FENCE_RELEASE(); /* P2 */
     TR_HOOK(TR_P3, n);
@@ -120,7 +88,6 @@ static inline void tr_write_slot(tr_producer *p, const int64_t *record) {
     TR_STORE_RELEASE(slot, 2 * n + 2); /* P4 */
     TR_HOOK(TR_P5, n);
     TR_STORE_RELEASE(&p->data->head, n + 1); /* P5 */
-    p->next = n + 1;
 }
 
 /* Steps R1 to R5 for the slot of `seq`; `record` is garbage unless TR_OK is returned. */

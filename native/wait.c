@@ -6,6 +6,7 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,6 +54,8 @@ TR_COLD void tr_wake(struct tr_control *control) {
     }
 }
 
+int64_t tr_lock_memory(void *address, int64_t n_bytes) { return mlock(address, (size_t)n_bytes) == 0 ? 0 : -errno; }
+
 static int tr_any_ready(tr_reader *const *readers, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         const tr_reader *r = readers[i];
@@ -77,7 +80,8 @@ static void tr_nap(int64_t nap_ns) {
     nanosleep(&t, NULL);
 }
 
-static void tr_futex_wait(void *const *controls, const int64_t *entries, int64_t n, int64_t sleep_ns) {
+/* True: somebody woke us, or a signal came. */
+static int tr_futex_wait(void *const *controls, const int64_t *entries, int64_t n, int64_t sleep_ns) {
     struct tr_futex_waitv words[TR_WAIT_RINGS];
     for (int64_t i = 0; i < n; i++) {
         struct tr_control *control = controls[i];
@@ -85,12 +89,12 @@ static void tr_futex_wait(void *const *controls, const int64_t *entries, int64_t
     }
     int64_t until = tr_monotonic_ns() + sleep_ns; /* futex_waitv takes an absolute time */
     struct timespec t = {until / 1000000000LL, until % 1000000000LL};
-    if (syscall(__NR_futex_waitv, words, (unsigned)n, 0, &t, CLOCK_MONOTONIC) < 0 && (errno == ENOSYS || errno == EPERM)) {
-        tr_nap(sleep_ns < TR_SHORT_SLEEP_NS ? sleep_ns : TR_SHORT_SLEEP_NS);
-    }
+    if (syscall(__NR_futex_waitv, words, (unsigned)n, 0, &t, CLOCK_MONOTONIC) >= 0) return 1;
+    if (errno == ENOSYS || errno == EPERM) tr_nap(sleep_ns < TR_SHORT_SLEEP_NS ? sleep_ns : TR_SHORT_SLEEP_NS);
+    return errno == EINTR;
 }
 
-static void tr_sleep(tr_reader *const *readers, void *const *controls, const int64_t *entries, int64_t n, int64_t sleep_ns) {
+static int tr_sleep(tr_reader *const *readers, void *const *controls, const int64_t *entries, int64_t n, int64_t sleep_ns) {
     int64_t registered = 1;
     for (int64_t i = 0; i < n; i++) registered &= tr_arm(controls[i], entries[i]);
     TR_HOOK(TR_W2, 0);
@@ -99,11 +103,12 @@ static void tr_sleep(tr_reader *const *readers, void *const *controls, const int
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     }
     TR_HOOK(TR_W3, 0);
-    if (!tr_any_ready(readers, n)) tr_futex_wait(controls, entries, n, sleep_ns); /* W3, W4 */
+    int woken = !tr_any_ready(readers, n) && tr_futex_wait(controls, entries, n, sleep_ns); /* W3, W4 */
     for (int64_t i = 0; i < n; i++) tr_disarm(controls[i], entries[i]);
+    return woken;
 }
 
-/* Spins for spin_ns, yields a few times, then sleeps until a record, the time-out, or a caller without .ctl naps. */
+/* Spins for spin_ns, yields a few times, then sleeps until a record, a wake or the time-out; without .ctl it naps. */
 int64_t tr_wait_many(tr_reader *const *readers, void *const *controls, const int64_t *entries, int64_t n, int64_t spin_ns, int64_t timeout_ns) {
     if (n < 1 || n > TR_WAIT_RINGS) return TR_BAD_ARGUMENT;
     int64_t start = tr_monotonic_ns();
@@ -124,8 +129,8 @@ int64_t tr_wait_many(tr_reader *const *readers, void *const *controls, const int
         int64_t left = timeout_ns - passed;
         if (controls == NULL) {
             tr_nap(left < TR_SHORT_SLEEP_NS ? left : TR_SHORT_SLEEP_NS);
-        } else {
-            tr_sleep(readers, controls, entries, n, left < TR_SLEEP_NS ? left : TR_SLEEP_NS);
+        } else if (tr_sleep(readers, controls, entries, n, left < TR_SLEEP_NS ? left : TR_SLEEP_NS)) {
+            break; /* a record, a signal, or a producer that stopped: the caller looks */
         }
     }
     return tr_any_ready(readers, n);

@@ -10,21 +10,23 @@ that were overwritten meanwhile are one exact range, told once and counted in th
 import fcntl
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from shm import region as regions
 from shm._native import ffi, lib
 from shm.clock import now_ns
-from shm.errors import ConfigurationError, OwnershipError
+from shm.errors import ConfigurationError, OwnershipError, Retired
 from shm.header import check_control, check_data, control_view
 from shm.process import is_alive, own_identity
-from shm.reader import Reader
+from shm.reader import Reader, _closed
 from shm.region import Region, RegionName
 
 FROM_OLDEST = 0
 FROM_NEWEST = -1
 _NAME_BYTES = 31
+_WAIT_RINGS = 64
 
 
 class Consumer(Reader):
@@ -39,6 +41,12 @@ class Consumer(Reader):
         self._view = control_view(control).entry[entry]
         self.handle.next = self._view.cursor
         self._lapped_before = int(lib.tr_entry_lapped(control.pointer, entry))
+        self._lost_seen = 0
+        self._lapped_at_cursor = self._lapped_before
+        self._losses: list[
+            tuple[int, int]
+        ] = []  # (last seq lost, records lost), not yet behind the cursor
+        self._commit = partial(lib.tr_entry_commit, control.pointer, entry)
 
     @property
     def cursor(self) -> int:
@@ -50,21 +58,18 @@ class Consumer(Reader):
         """Records lost to overwriting since the entry was made, earlier processes of this name included."""
         return self._lapped_before + self.lost
 
-    def poll_into(self, records: np.ndarray) -> int:
-        """Copy the next records to the front of `records`; returns how many.
-
-        Returns -1 after moving on over a loss: `handle.lost_from` .. `handle.lost_to` tell it exactly.
-        """
-        return int(
-            lib.tr_poll_batch(self.handle, ffi.cast("void *", records.ctypes.data), len(records))
-        )
-
     def commit(self, seq: int | None = None) -> None:
-        """Store the seq to restart from (default: the next to read)."""
+        """Store the seq to restart from (default: the next to read).
+
+        A loss is entered once the cursor has passed it: a restart from an older cursor meets it again, and counts it then.
+        """
         cursor = self.next_seq if seq is None else seq
-        lib.tr_entry_commit(
-            self.control_region.pointer, self.entry, cursor, self.lapped, self.lag, now_ns()
-        )
+        if (lost := self.lost) != self._lost_seen:
+            self._losses.append((int(self.handle.lost_to), lost - self._lost_seen))
+            self._lost_seen = lost
+        while self._losses and self._losses[0][0] < cursor:
+            self._lapped_at_cursor += self._losses.pop(0)[1]
+        self._commit(cursor, self._lapped_at_cursor, self.lag, now_ns())
 
     def resume(self, seq: int, lapped: int) -> None:
         """Read from `seq` on, where the caller's own checkpoint ends, with the losses that had been counted by then."""
@@ -81,8 +86,17 @@ class Consumer(Reader):
 
     def close(self) -> None:
         """Unmap both regions."""
-        super().close()
-        self.control_region.close()
+        if self.handle is not None:
+            super().close()
+            self._view = None
+            self._commit = partial(_closed, str(self.name))
+            self.control_region.close()
+
+    def _renew(self) -> None:
+        if not self.is_current and not self.lag:
+            raise Retired(
+                f"ring {self.name} was removed or replaced while consumer {self.entry} was on it; join it again by name"
+            )
 
 
 def join(name: RegionName, consumer: str, dtype: np.dtype, start: int = FROM_OLDEST) -> Consumer:
@@ -98,7 +112,11 @@ def join(name: RegionName, consumer: str, dtype: np.dtype, start: int = FROM_OLD
         AttachError: see `shm.errors`. OwnershipError: a live process has that consumer's name.
     """
     data = regions.attach(name.file("data"))
-    control = regions.attach(name.file("ctl"), writable=True)
+    try:
+        control = regions.attach(name.file("ctl"), writable=True)
+    except BaseException:
+        data.close()
+        raise
     return _join(name, data, control, consumer, dtype, start)
 
 
@@ -118,7 +136,12 @@ def join_private(
 
 
 def wait_any(consumers: Sequence[Consumer], timeout_s: float, spin_us: float = 20.0) -> bool:
-    """Return True as soon as one of the consumers has a record to poll, False after `timeout_s`. Releases the GIL."""
+    """Return True as soon as one of the consumers has a record to poll; releases the GIL.
+
+    False after `timeout_s`, and at once when a producer changes its state or a signal arrives: look, then wait again.
+    """
+    if not 1 <= len(consumers) <= _WAIT_RINGS:
+        raise ConfigurationError(f"{len(consumers)} rings to wait for: 1 to {_WAIT_RINGS} expected")
     readers = ffi.new("tr_reader *[]", [consumer.handle for consumer in consumers])
     controls = ffi.new(
         "void *[]", [ffi.cast("void *", c.control_region.pointer) for c in consumers]

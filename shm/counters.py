@@ -4,6 +4,7 @@
 state i64, number of counters i64, restarts i64, then names (48 B each), then values (i64 each), 4,096 + 56 x n bytes at most.
 
 **Failure** A restarted worker adopts the values of its predecessor by name: counters never go back while an instance is up.
+The successor's file is filled under another name and renamed over the old one, so a crash in between loses nothing.
 **Threads and processes** One writer, any number of readers; each value is one aligned 8-byte store.
 """
 
@@ -83,9 +84,10 @@ class Counters:
         lock = OwnerLock(f"{file}.lock")
         try:
             before = _read_previous(file)
-            regions.unlink(file)
+            fresh = f"{file}.new"
+            regions.unlink(fresh)
             region = regions.create(
-                file, _values_offset(len(names)) + 8 * len(names), regions.DATA_MODE, reader_group
+                fresh, _values_offset(len(names)) + 8 * len(names), regions.DATA_MODE, reader_group
             )
             _write_names(region, names)
             counters = cls(region, names, lock)
@@ -103,6 +105,7 @@ class Counters:
                     counters.set(name, value)
             counters.heartbeat()
             counters._header[_MAGIC_AT] = _MAGIC
+            regions.rename(fresh, file)
         except BaseException:
             lock.release()
             raise
@@ -140,7 +143,8 @@ class Counters:
 
     def close(self) -> None:
         """Unmap and give the worker's name free; the region stays for the supervisor to remove."""
-        del self._header, self._values
+        self._index = {}
+        del self._header, self._values, self._cells
         self._region.close()
         self._lock.release()
 

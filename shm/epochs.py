@@ -11,6 +11,8 @@ from pathlib import Path
 
 from shm.errors import ConfigurationError
 
+_EPOCH_LIMIT = 1 << 62
+
 
 def take_epoch(state_dir: str | Path) -> int:
     """Return the next epoch of the instance, from 1; durable before it is returned.
@@ -43,8 +45,8 @@ def _read(path: Path) -> int:
         text = path.read_text().strip()
     except FileNotFoundError:
         return 0
-    if not text.isdigit():
+    if not text.isdecimal() or not text.isascii() or int(text) >= _EPOCH_LIMIT:
         raise ConfigurationError(
-            f"{path} holds {text[:40]!r}, a whole number expected; write the largest epoch ever used into it"
+            f"{path} holds {text[:40]!r}, a whole number below 2**62 expected; write the largest epoch ever used into it"
         )
     return int(text)

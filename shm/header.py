@@ -23,6 +23,11 @@ STATES = {
 }
 MODES = {"overwrite": lib.TR_OVERWRITE, "wait": lib.TR_WAIT, "latest": lib.TR_LATEST}
 MODE_NAMES = {number: name for name, number in MODES.items()}
+_FAULTS = {
+    lib.TR_FAULT_CHECKSUM: "the static words do not match their checksum",
+    lib.TR_FAULT_PADDING: "bytes that are always zero are not",
+    lib.TR_FAULT_HEAD: "no slot bears the head out",
+}
 _STRIDE_LIMIT = 1 << 20
 _DESCRIPTION_LIMIT = 1 << 16
 
@@ -58,6 +63,11 @@ def control_view(region: Region) -> Any:
     return ffi.cast("struct tr_control *", region.pointer)
 
 
+def is_blank(region: Region) -> bool:
+    """Tell whether a region has no magic yet: its maker is at work, or died before it was done."""
+    return region.n_bytes < 8 or ffi.cast("int64_t *", region.pointer)[0] == 0
+
+
 def check_data(
     region: Region, dtype: np.dtype | None = None, allow_retired: bool = True
 ) -> RingFacts:
@@ -67,15 +77,15 @@ def check_data(
         TooShort, NoMagic, WrongLayout, WrongAbi, Retired: see `shm.errors`.
     """
     header_bytes = ffi.sizeof("struct tr_data")
+    if is_blank(region):
+        raise NoMagic(
+            f"region {region.file} is not initialised; its producer is starting, or died while it was: restart it"
+        )
     if region.n_bytes < header_bytes:
         raise TooShort(
             f"region {region.file}: {region.n_bytes} bytes, a header alone has {header_bytes}; remove it"
         )
     data = data_view(region)
-    if data.magic == 0:
-        raise NoMagic(
-            f"region {region.file} is not initialised; its producer is starting, or died while it was: restart it"
-        )
     if data.magic != lib.TR_MAGIC_DATA:
         raise NoMagic(
             f"region {region.file}: magic {data.magic & (2**64 - 1):#x} is not a ring's; remove it"
@@ -99,25 +109,35 @@ def check_control(region: Region, ring_uuid: str) -> None:
     Raises:
         TooShort, NoMagic, WrongLayout: see `shm.errors`.
     """
+    if is_blank(region):
+        raise NoMagic(f"region {region.file} is not initialised; restart its producer")
     if region.n_bytes < lib.tr_control_bytes():
         raise TooShort(
             f"region {region.file}: {region.n_bytes} bytes, {lib.tr_control_bytes()} expected; remove it"
         )
     control = control_view(region)
     if control.magic != lib.TR_MAGIC_CONTROL:
-        raise NoMagic(f"region {region.file} is not initialised; restart its producer")
+        raise NoMagic(f"region {region.file}: its magic is not a control region's; remove it")
     if (
         control.layout_version != lib.TR_LAYOUT_VERSION
         or control.byte_order != lib.TR_BYTE_ORDER
+        or control.entries != lib.TR_CONSUMERS
         or control.total_bytes != lib.tr_control_bytes()
     ):
         raise WrongLayout(
             f"region {region.file}: another layout version; run one version of tickring on both sides"
         )
-    if bytes(ffi.buffer(control.ring_uuid)).hex() != ring_uuid:
+    if control_uuid(region) != ring_uuid:
         raise WrongLayout(
             f"region {region.file} belongs to another incarnation of the ring; attach again"
         )
+
+
+def control_uuid(region: Region) -> str:
+    """Return the uuid of the ring that a `.ctl` region belongs to; empty where it is too short to say."""
+    if region.n_bytes < lib.tr_control_bytes():
+        return ""
+    return bytes(ffi.buffer(control_view(region).ring_uuid)).hex()
 
 
 def facts_of(data: Any, description: str = "") -> RingFacts:
@@ -174,6 +194,11 @@ def _check_geometry(region: Region, data: Any) -> None:
     if header + slots * stride > region.n_bytes:
         raise TooShort(
             f"region {region.file}: {region.n_bytes} bytes, its header promises {header + slots * stride}; remove it"
+        )
+    fault = int(lib.tr_header_fault(data))
+    if fault != lib.TR_FAULT_NONE:
+        raise WrongLayout(
+            f"region {region.file}: its header is damaged ({_FAULTS[fault]}); remove it (tickring down)"
         )
 
 

@@ -6,11 +6,12 @@ checked again after the lock is won: a cleaner may have removed the file in betw
 
 import fcntl
 import os
+import stat
 from types import TracebackType
 from typing import Self
 
-from shm.errors import OwnershipError
-from shm.region import PRIVATE_MODE, SHM_DIRECTORY, inode_of
+from shm.errors import OwnershipError, WrongPermissions
+from shm.region import PRIVATE_MODE, SHM_DIRECTORY, inode_of, unlink
 
 
 class OwnerLock:
@@ -21,14 +22,11 @@ class OwnerLock:
 
         Raises:
             OwnershipError: another live process holds it.
+            WrongPermissions: the file is not one of ours.
         """
         self.file = file
         while True:
-            fd = os.open(
-                f"{SHM_DIRECTORY}/{file}",
-                os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
-                PRIVATE_MODE,
-            )
+            fd = _open_own(file)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -42,6 +40,12 @@ class OwnerLock:
                 self._fd = fd
                 return
             os.close(fd)
+
+    def remove(self) -> None:
+        """Remove the file while it is still held, then let go: who waits for it makes a new one."""
+        if self._fd >= 0:
+            unlink(self.file)
+        self.release()
 
     def release(self) -> None:
         """Give the lock up; the file stays for the supervisor to remove."""
@@ -59,3 +63,26 @@ class OwnerLock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def _open_own(file: str) -> int:
+    """Open the lock's file, making it if need be; a link or another user's file in its place is refused."""
+    try:
+        fd = os.open(
+            f"{SHM_DIRECTORY}/{file}",
+            os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK,
+            PRIVATE_MODE,
+        )
+    except OSError as error:
+        raise WrongPermissions(
+            f"{file} cannot be opened: {error.strerror}; another user runs this instance, or left it: "
+            "run as that user, or remove the file"
+        ) from error
+    facts = os.fstat(fd)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+        os.close(fd)
+        raise WrongPermissions(
+            f"{file} belongs to uid {facts.st_uid} (mode {facts.st_mode:o}), we are uid {os.geteuid()}: "
+            "not made by this user; remove it"
+        )
+    return fd

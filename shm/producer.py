@@ -12,27 +12,23 @@ the lock, by nobody else. Other sizes or fields than configured are an error: on
 
 import uuid
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from layouts import abi_hash, describe
+from layouts import describe
 from shm import region as regions
 from shm._native import ffi, lib
 from shm.clock import now_ns
 from shm.epochs import take_epoch
-from shm.errors import (
-    BackPressure,
-    ConfigurationError,
-    NoMagic,
-    NoRing,
-    SequenceExhausted,
-    WrongLayout,
-)
-from shm.header import MODES, RingFacts, check_control, check_data, data_view, facts_of
+from shm.errors import BackPressure, ConfigurationError, SequenceExhausted
+from shm.header import RingFacts, data_view, facts_of
+from shm.lifecycle import check_slots, fill_control, fill_data, open_control, open_data
 from shm.lock import OwnerLock
-from shm.process import boot_id, own_identity
+from shm.process import own_identity
 from shm.region import Region, RegionName
 
 
@@ -60,6 +56,13 @@ class Producer:
         lib.tr_producer_open(self.handle, data.pointer, pointer, int(timeout_s * 1e9))
         self.previous_epoch = int(self.header.epoch)
         self.epoch = 0
+        self.slot = np.zeros(1, dtype)
+        """One record of the ring's dtype to fill in; `publish_slot` publishes it without converting a pointer."""
+        self._publish_slot = partial(
+            lib.tr_publish, self.handle, ffi.cast("void *", self.slot.ctypes.data)
+        )
+        self.is_kept_in_memory = data.keep_in_memory()
+        """True where the locked-memory limit let the ring's pages be locked."""
 
     @property
     def next_seq(self) -> int:
@@ -81,25 +84,38 @@ class Producer:
             )
         self.epoch = epoch
 
+    def publish_slot(self) -> int:
+        """Publish what `slot` holds and return its seq: the cheapest call from Python, for one record at a time."""
+        seq: int = self._publish_slot()
+        return seq if seq > 0 else self._refused(seq)
+
     def publish(self, record: Any) -> int:
-        """Publish one record and return its seq.
+        """Publish one record as it is and return its seq.
 
         Args:
-            record: anything with the buffer of one record (a 0-d or 1-element array of the ring's dtype, bytes).
+            record: anything contiguous with one record's bytes (a 1-element array of the ring's dtype, bytes).
         """
-        return self._seq(lib.tr_publish(self.handle, ffi.from_buffer(record)))
+        pointer = ffi.from_buffer(record)
+        if len(pointer) != self.dtype.itemsize:
+            raise TypeError(
+                f"ring {self.name}: {len(pointer)} bytes given, a record has {self.dtype.itemsize}"
+            )
+        seq: int = lib.tr_publish(self.handle, pointer)
+        return seq if seq > 0 else self._refused(seq)
 
     def publish_batch(self, records: np.ndarray) -> int:
         """Publish a contiguous array of the ring's dtype; returns the first seq.
 
-        `publish_delta_ns` of each record is filled in, in the given array too.
+        `publish_delta_ns` of each record is filled in, in the given array too. When it raises, the records
+        before `next_seq` are published.
         """
-        if records.dtype != self.dtype or not records.flags.c_contiguous:
+        if records.dtype != self.dtype:
             raise TypeError(
-                f"ring {self.name}: a contiguous array of {self.dtype.itemsize}-byte records expected"
+                f"ring {self.name}: records of {self.dtype.itemsize} bytes expected, {records.dtype} given"
             )
-        pointer = ffi.cast("void *", records.ctypes.data)
-        return self._seq(lib.tr_publish_batch(self.handle, pointer, len(records)))
+        pointer = ffi.from_buffer(records, require_writable=True)
+        seq: int = lib.tr_publish_batch(self.handle, pointer, len(records))
+        return seq if seq > 0 else self._refused(seq)
 
     def room(self) -> int:
         """Return how many records may be published now without waiting ("wait" mode)."""
@@ -122,16 +138,16 @@ class Producer:
         lib.tr_producer_set_state(self.handle, lib.TR_RETIRED)
 
     def close(self) -> None:
-        """Unmap and release the ownership; the regions stay."""
+        """Unmap and release the ownership; the regions stay. Nothing may be published through `handle` any more."""
+        self._publish_slot = partial(_closed, str(self.name))
+        self.handle = None
         self.data_region.close()
         if self.control_region:
             self.control_region.close()
         if self._lock:
             self._lock.release()
 
-    def _seq(self, answer: int) -> int:
-        if answer > 0:
-            return answer
+    def _refused(self, answer: int) -> NoReturn:
         if answer == lib.TR_WOULD_BLOCK:
             raise BackPressure(
                 f"ring {self.name}: no room for seq {self.next_seq} within {self.handle.timeout_ns / 1e9:g} s; "
@@ -144,13 +160,8 @@ class Producer:
         raise ValueError(f"ring {self.name}: the call was refused ({answer})")
 
 
-def check_slots(slots: int, what: str) -> int:
-    """Return `slots` if it is a power of two from 2 on."""
-    if slots < 2 or slots & (slots - 1):
-        raise ConfigurationError(
-            f"{what}: {slots} slots; a power of two from 2 on is needed, e.g. {1 << slots.bit_length()}"
-        )
-    return slots
+def _closed(ring: str) -> NoReturn:
+    raise ValueError(f"ring {ring}: this producer is closed")
 
 
 def open_ring(
@@ -186,17 +197,17 @@ def open_ring(
         another size or mode. WrongAbi: it exists with other fields.
     """
     check_slots(slots, f"ring {name}")
-    lock = OwnerLock(name.file("lock"))
-    try:
-        data = _open_data(name, dtype, slots, mode, first_seq, reader_group)
-        control = _open_control(
-            name, bytes.fromhex(facts_of(data_view(data)).uuid), required, consumer_group
-        )
+    with ExitStack() as undo:
+        lock = OwnerLock(name.file("lock"))
+        undo.callback(lock.release)
+        data = open_data(name, dtype, slots, mode, first_seq, reader_group)
+        undo.callback(data.close)
+        identity = bytes(ffi.buffer(data_view(data).ring_uuid))
+        control = open_control(name, identity, required, consumer_group)
+        undo.callback(control.close)
         producer = Producer(name, dtype, data, control, lock, timeout_s)
         producer.begin(take_epoch(state_dir) if epoch is None else epoch)
-    except BaseException:
-        lock.release()
-        raise
+        undo.pop_all()
     return producer
 
 
@@ -205,10 +216,13 @@ def open_latest(
 ) -> Producer:
     """Create or take over the `.latest` region of a ring: one slot per instrument. The caller owns the ring's lock."""
     slots = 1 << max(1, (instruments - 1).bit_length())
-    data = _open_data(name, dtype, slots, "latest", 1, reader_group, suffix="latest")
-    producer = Producer(name, dtype, data, None, None, 0.0)
-    if epoch > producer.previous_epoch:
-        producer.begin(epoch)
+    data = open_data(name, dtype, slots, "latest", 1, reader_group, suffix="latest")
+    with ExitStack() as undo:
+        undo.callback(data.close)
+        producer = Producer(name, dtype, data, None, None, 0.0)
+        if epoch > producer.previous_epoch:
+            producer.begin(epoch)
+        undo.pop_all()
     return producer
 
 
@@ -226,99 +240,10 @@ def open_private(
     n_bytes = lib.tr_data_bytes(dtype.itemsize, slots, len(description))
     data, data_fd = regions.create_memfd(f"tickring.{label}.data", n_bytes)
     identity = uuid.uuid4().bytes
-    _fill(data, dtype, slots, "wait", identity, first_seq)
+    fill_data(data, dtype, slots, "wait", identity, first_seq)
     control, control_fd = regions.create_memfd(f"tickring.{label}.ctl", lib.tr_control_bytes())
-    _fill_control(control, identity, required)
+    fill_control(control, identity, required)
     name = RegionName("replay", label, "events")
     producer = Producer(name, dtype, data, control, None, timeout_s)
     producer.begin(1)
     return producer, data_fd, control_fd
-
-
-def _open_data(
-    name: RegionName,
-    dtype: np.dtype,
-    slots: int,
-    mode: str,
-    first_seq: int,
-    group: int,
-    suffix: str = "data",
-) -> Region:
-    file = name.file(suffix)
-    try:
-        region = regions.attach(file, writable=True)
-        facts = check_data(region, dtype)
-    except NoRing:
-        return _make_data(file, dtype, slots, mode, first_seq, group)
-    except NoMagic:
-        regions.unlink(file)
-        return _make_data(file, dtype, slots, mode, first_seq, group)
-    if facts.state == "RETIRED":
-        region.close()
-        regions.unlink(file)
-        return _make_data(file, dtype, slots, mode, first_seq, group)
-    if (facts.slots, facts.mode) != (slots, mode):
-        raise ConfigurationError(
-            f"ring {name} exists with {facts.slots} slots in mode {facts.mode!r}, {slots} in mode {mode!r} are "
-            "configured; `tickring down` removes it"
-        )
-    return region
-
-
-def _make_data(
-    file: str, dtype: np.dtype, slots: int, mode: str, first_seq: int, group: int
-) -> Region:
-    n_bytes = lib.tr_data_bytes(dtype.itemsize, slots, len(describe(dtype)))
-    region = regions.create(file, n_bytes, regions.DATA_MODE, group)
-    _fill(region, dtype, slots, mode, uuid.uuid4().bytes, first_seq)
-    return region
-
-
-def _fill(
-    region: Region, dtype: np.dtype, slots: int, mode: str, identity: bytes, first_seq: int
-) -> None:
-    description = describe(dtype).encode()
-    status = lib.tr_data_init(
-        region.pointer,
-        dtype.itemsize,
-        slots,
-        MODES[mode],
-        description,
-        len(description),
-        abi_hash(dtype),
-        identity,
-        boot_id(),
-        now_ns(),
-        first_seq,
-    )
-    if status < 0:
-        raise ConfigurationError(
-            f"region {region.file}: {slots} slots of {dtype.itemsize} bytes from seq {first_seq} on are refused; "
-            "slots is a power of two, a record a multiple of 64 bytes, seq from 1 to 2**61 - 1"
-        )
-    lib.tr_data_commit(region.pointer)
-
-
-def _open_control(name: RegionName, identity: bytes, required: Sequence[str], group: int) -> Region:
-    file = name.file("ctl")
-    try:
-        region = regions.attach(file, writable=True)
-        check_control(region, identity.hex())
-        return region
-    except NoRing:
-        pass
-    except (NoMagic, WrongLayout):
-        regions.unlink(file)
-    mode = regions.PRIVATE_MODE if group < 0 else regions.GROUP_MODE
-    region = regions.create(file, lib.tr_control_bytes(), mode, group)
-    _fill_control(region, identity, required)
-    return region
-
-
-def _fill_control(region: Region, identity: bytes, required: Sequence[str]) -> None:
-    lib.tr_control_init(region.pointer, identity)
-    for consumer in required:
-        if lib.tr_entry_reserve(region.pointer, consumer.encode()) < 0:
-            raise ConfigurationError(
-                f"region {region.file}: more than {lib.TR_CONSUMERS} required consumers"
-            )

@@ -9,7 +9,8 @@ once a second by the inode of its name.
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple, Self
+from functools import partial
+from typing import Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from shm.region import Region, RegionName
 
 _BATCH_RECORDS = 4096
 _RENEW_NS = 1_000_000_000
+_LAPS_AT_ONCE = 16  # a reader that is lapped as often in one call tells its loss first
 
 
 class Info(NamedTuple):
@@ -38,12 +40,21 @@ class Reader:
 
     def __init__(self, name: RegionName, region: Region, dtype: np.dtype) -> None:
         self.name = name
-        self.region = region
         self.dtype = dtype
+        self._epochs_taken = -1
+        self._epochs: tuple[tuple[int, int], ...] = ()
+        self._batch: np.ndarray | None = None
+        self._target: np.ndarray | None = None
+        self._target_pointer: Any = None
+        self._use(region)
+
+    def _use(self, region: Region) -> None:
+        self.region = region
         self.header = data_view(region)
         self.handle = ffi.new("tr_reader *")
         """The cffi `tr_reader *`; `handle.next` is the seq read next."""
         lib.tr_reader_open(self.handle, region.pointer)
+        self._poll = partial(lib.tr_poll_batch, self.handle)
 
     @property
     def next_seq(self) -> int:
@@ -60,8 +71,14 @@ class Reader:
         """Records that were overwritten before this reader got to them, since it was attached."""
         return int(self.handle.lost_total)
 
+    @property
+    def is_current(self) -> bool:
+        """True while the ring's name still stands for the file that is mapped here: ask once a second at most."""
+        return regions.inode_of(self.region.file) == self.region.inode
+
     def facts(self) -> RingFacts:
         """Return what the ring's header says now."""
+        self._check_open()
         return facts_of(self.header)
 
     def seek(self, seq: int) -> None:
@@ -76,43 +93,62 @@ class Reader:
 
     def last(self, n: int) -> tuple[np.ndarray, Info]:
         """Return a copy of the newest `n` records (fewer if the ring holds fewer), oldest first, and their `Info`."""
+        if n < 0:
+            raise ValueError(f"last({n}): a number of records from 0 on expected")
+        self._check_open()
         head = int(lib.tr_head(self.handle))
-        first = max(head - n, int(lib.tr_oldest(self.handle)))
-        return self.read_range(first, head)
+        return self.read_range(max(head - n, int(lib.tr_oldest(self.handle))), head)
 
     def read_range(self, first_seq: int, end_seq: int) -> tuple[np.ndarray, Info]:
-        """Return a copy of records first_seq .. end_seq - 1 as far as the ring still holds them.
+        """Return a copy of records first_seq .. end_seq - 1 as far as the ring holds them.
 
-        `info.lost` counts those of the range that were overwritten.
+        `info.lost` counts those of the range that were overwritten; what is not published yet is not there.
         """
+        self._check_open()
+        end = min(end_seq, int(lib.tr_head(self.handle)))
         first = max(first_seq, int(lib.tr_oldest(self.handle)))
-        wanted = max(0, end_seq - first)
+        wanted = max(0, end - first)
         records = np.empty(wanted, self.dtype)
-        kept_from = ffi.new("int64_t *")
-        kept = 0
+        kept_from = first
         if wanted:
+            cell = ffi.new("int64_t *")
             target = ffi.cast("void *", records.ctypes.data)
-            kept = int(lib.tr_read_many(self.handle, first, wanted, target, kept_from))
-            first = int(kept_from[0])
-            records = records[wanted - (end_seq - first) : wanted - (end_seq - first) + kept]
-        return records, Info(
-            first, first + kept - 1, max(0, first - first_seq), self._epoch_of(first + kept - 1)
-        )
+            lib.tr_read_many(self.handle, first, wanted, target, cell)
+            kept_from = min(int(cell[0]), end)
+            records = records[kept_from - first :]
+        lost = max(0, min(kept_from, max(end, first_seq)) - first_seq)
+        last = kept_from + len(records) - 1
+        return records, Info(kept_from, last, lost, self._epoch_of(last))
 
     def poll(self, max_records: int = _BATCH_RECORDS) -> tuple[np.ndarray, Info]:
-        """Return the next records, up to `max_records` (none: an empty array), and go on after them.
+        """Return a copy of the next records, up to `max_records` (none: an empty array), and go on after them.
 
         `info.lost` > 0: that many records before the first one were overwritten.
         """
-        records = np.empty(max_records, self.dtype)
-        target = ffi.cast("void *", records.ctypes.data)
-        n = int(lib.tr_poll_batch(self.handle, target, max_records))
-        lost = 0
-        while n == lib.TR_LAPPED:
+        self._check_open()
+        if self._batch is None or len(self._batch) < max_records:
+            self._batch = np.empty(max_records, self.dtype)
+        target = self._pointer_to(self._batch)
+        n = lost = 0
+        for _ in range(_LAPS_AT_ONCE):
+            n = self._poll(target, max_records)
+            if n >= 0:
+                break
             lost += self.handle.lost_to - self.handle.lost_from + 1
-            n = int(lib.tr_poll_batch(self.handle, target, max_records))
+        n = max(0, n)
         first = self.next_seq - n
-        return records[:n], Info(first, first + n - 1, int(lost), self._epoch_of(first + n - 1))
+        return self._batch[:n].copy(), Info(
+            first, first + n - 1, lost, self._epoch_of(first + n - 1)
+        )
+
+    def poll_into(self, records: np.ndarray) -> int:
+        """Copy the next records to the front of `records`, a contiguous array of the ring's dtype; returns how many.
+
+        Returns -1 after moving on over a loss: `handle.lost_from` .. `handle.lost_to` tell it exactly. The cheapest
+        call from Python: keep one array and pass it each time.
+        """
+        n: int = self._poll(self._pointer_to(records), len(records))
+        return n
 
     def follow(
         self, poll_ms: float = 50.0, on_lapped: str = "skip", max_records: int = _BATCH_RECORDS
@@ -143,32 +179,56 @@ class Reader:
 
     def close(self) -> None:
         """Unmap. Arrays that were returned are copies and stay valid."""
-        self.region.close()
+        if self.handle is not None:
+            self.handle = self.header = None
+            self._poll = partial(_closed, str(self.name))
+            self.region.close()
+
+    def _check_open(self) -> None:
+        if self.handle is None:
+            _closed(str(self.name))
+
+    def _pointer_to(self, records: np.ndarray) -> Any:
+        """Return the address of `records` for C, checked once for each array that is given."""
+        if records is not self._target:
+            if records.dtype != self.dtype or not records.flags.c_contiguous:
+                raise TypeError(
+                    f"ring {self.name}: a contiguous array of {self.dtype.itemsize}-byte records expected"
+                )
+            if not records.flags.writeable:
+                raise TypeError(f"ring {self.name}: a writable array expected")
+            self._target_pointer = ffi.cast("void *", records.ctypes.data)
+            self._target = records
+        return self._target_pointer
 
     def _epoch_of(self, seq: int) -> int:
-        for epoch, first_seq in reversed(self.facts().epochs):
+        if self.header.epochs_taken != self._epochs_taken:
+            facts = self.facts()
+            self._epochs, self._epochs_taken = facts.epochs, self.header.epochs_taken
+        for epoch, first_seq in reversed(self._epochs):
             if seq >= first_seq:
                 return epoch
         return 0
 
     def _renew(self) -> None:
         """Attach to the successor when the name stands for another file now and the old one is read to its end."""
-        file = self.name.file("data")
-        inode = regions.inode_of(file)
-        if inode in (0, self.region.inode) or self.lag:
+        if self.is_current or self.lag or not regions.inode_of(self.region.file):
             return
         fresh = open_reader(self.name, self.dtype)
         rejoin = self.handle.rejoin
-        fresh.seek_oldest()
         self.region.close()
-        self.region, self.header, self.handle = fresh.region, fresh.header, fresh.handle
+        self._use(fresh.region)
+        self._epochs_taken = -1
         self.handle.rejoin = rejoin
+        self.seek_oldest()
 
     def __repr__(self) -> str:
+        if self.handle is None:
+            return f"<{type(self).__name__} {self.name} closed>"
         facts = self.facts()
         age_ms = (now_ns() - facts.heartbeat_ns) / 1e6
         return (
-            f"<Reader {self.name} {facts.state} seq {facts.head - 1} epoch {facts.epoch} lag {self.lag} "
+            f"<{type(self).__name__} {self.name} {facts.state} seq {facts.head - 1} epoch {facts.epoch} lag {self.lag} "
             f"lost {self.lost} heartbeat {age_ms:.0f} ms ago>"
         )
 
@@ -177,6 +237,10 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _closed(ring: str, *_: object) -> NoReturn:
+    raise ValueError(f"ring {ring}: this reader is closed")
 
 
 def open_reader(name: RegionName, dtype: np.dtype | None = None, suffix: str = "data") -> Reader:
