@@ -207,9 +207,10 @@ class Market:
                     await self._timing.sleep(early_ns / 1e9)
                     continue
             turn += 1
-            if turn >= TURN_FRAMES:
+            if turn > TURN_FRAMES:
                 turn = 0
                 await self._timing.sleep(0)
+                continue
             if not await self._room() or await self._interrupted():
                 continue
             for step in self.tape.step():

@@ -156,6 +156,38 @@ def test_reference_data_alone_starts_no_tape(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_listener_lost_in_any_turn_loses_no_later_frame(tmp_path: Path) -> None:
+    """The tape looks for listeners after every wait, so what nobody hears is not taken."""
+    tape = recording(tmp_path, *((i, trade_v1(i)) for i in range(1, 400)))
+
+    class Leaver(FakeTiming):
+        leave = staticmethod(lambda: None)
+
+        async def sleep(self, duration_s: float) -> None:
+            await super().sleep(duration_s)
+            self.leave()
+
+    async def run() -> None:
+        timing = Leaver()
+        market = market_of(tape, timing, speed="max", grace_s=0.0)
+        one, two = FakeListener(timing), FakeListener(timing)
+        market.subscribe(one, Stream("trade", "XBT/USD"))
+        timing.leave = lambda: market.forget(one)
+        playing = asyncio.create_task(market.play())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        timing.leave = lambda: None
+        assert 0 < len(one.sent) < 399
+        market.subscribe(two, Stream("trade", "XBT/USD"))
+        await playing
+        assert [data for _, data in one.sent + two.sent] == [
+            trade_v1(i).encode() for i in range(1, 400)
+        ]
+        assert market.tally.frames_unheard == 0
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("holds", [True, False])
 def test_unheard_tapes_hold_or_play_on(tmp_path: Path, holds: bool) -> None:
     """Holding, nothing is missed and the clock is set back; playing on, frames go unheard."""
