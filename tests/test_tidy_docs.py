@@ -31,11 +31,13 @@ def command_findings(text: str) -> list[str]:
     for named in NAMED_VERB.findall(text):
         level = app
         for verb in named.split():
-            if not list(level.resolved_commands()) or verb in level.resolved_commands():
-                level = level[verb] if verb in level.resolved_commands() else level
-            else:
+            verbs = {name for name in level.resolved_commands() if not name.startswith("-")}
+            if not verbs:
+                break  # what follows are arguments
+            if verb not in verbs:
                 found.append(f"tickring {named}: there is no {verb}")
                 break
+            level = level[verb]
     return found
 
 
