@@ -135,7 +135,7 @@ def instance_of(name: str) -> str:
 
 def held_by(process_id: int) -> set[str]:
     """Name the tickring objects that a process has mapped or open; none where we may not look."""
-    found = set()
+    found: set[str] = set()
     try:
         maps = Path(f"/proc/{process_id}/maps").read_text(encoding="utf-8", errors="replace")
         with os.scandir(f"/proc/{process_id}/fd") as entries:
