@@ -204,29 +204,37 @@ static inline int64_t tr_decimal_needed(const struct tr_decimal *d) {
     return needed > 0 ? needed : 0;
 }
 
-static const char tr_digit_pairs[201] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-                                        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-                                        "8081828384858687888990919293949596979899";
+/* Eight decimal digits of `value` < 10^8, one a byte, the first in the lowest: halves, then pairs, then digits. */
+static inline uint64_t tr_eight_digits_of(uint64_t value) {
+    const uint64_t fours = value / 10000 | (value % 10000) << 32;
+    const uint64_t hundreds = ((fours * 10486) >> 20) & UINT64_C(0x0000007F0000007F);
+    const uint64_t pairs = hundreds | (fours - 100 * hundreds) << 16;
+    const uint64_t tens = ((pairs * 103) >> 10) & UINT64_C(0x000F000F000F000F);
+    return tens | (pairs - 10 * tens) << 8;
+}
 
-/* Write the decimal text of `value` (< 10^19) without leading zeros; returns one past its end. `out` has room for 20
-   bytes, all of which are written: copying a constant length is what makes it fast. */
+/* Write the decimal text of `value` (< 10^19) without leading zeros; returns one past its end. `out` has room for 24
+   bytes: always eight are stored at a time. */
 static inline char *tr_decimal_write(char *out, uint64_t value) {
-    char text[40];
-    char *p = text + 20;
-    while (value >= 100) {
-        const uint64_t rest = value / 100;
-        p -= 2;
-        memcpy(p, tr_digit_pairs + 2 * (value - rest * 100), 2);
-        value = rest;
+    const uint64_t ascii = UINT64_C(0x3030303030303030);
+    const uint64_t unit = UINT64_C(100000000);
+    uint64_t rest[2];
+    int64_t n = 0;
+    while (value >= unit) {
+        rest[n++] = value % unit;
+        value /= unit;
     }
-    if (value >= 10) {
-        p -= 2;
-        memcpy(p, tr_digit_pairs + 2 * value, 2);
-    } else {
-        *--p = (char)('0' + value);
+    const uint64_t digits = tr_eight_digits_of(value);
+    const int zeros = digits ? __builtin_ctzll(digits) / 8 : 7;
+    const uint64_t head = (digits + ascii) >> (8 * zeros);
+    memcpy(out, &head, 8);
+    out += 8 - zeros;
+    while (n > 0) {
+        const uint64_t eight = tr_eight_digits_of(rest[--n]) + ascii;
+        memcpy(out, &eight, 8);
+        out += 8;
     }
-    memcpy(out, p, 20);
-    return out + (text + 20 - p);
+    return out;
 }
 
 #endif

@@ -241,7 +241,8 @@ static int64_t check_frame(struct frame *f, int64_t checksum) {
     tr_live *l = f->live;
     struct tr_live_tail *t = l->tail;
     for (int i = 0; i < 2; i++)
-        t->crc_is_stale[i] |= t->nearest[i] < TR_CRC_LEVELS;
+        if (t->nearest[i] < t->stale_from[i])
+            t->stale_from[i] = t->nearest[i];
     if (tr_book_crossed(l->book))
         return TR_FRAME_CROSSED;
     if (!(f->flags & TR_FLAG_CHECKSUM))

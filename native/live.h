@@ -7,7 +7,8 @@
  *     L2  A frame's records are staged, then published in one batch, the last with LAST_IN_FRAME; a frame whose
  *         check fails publishes GAP and STATE instead and leaves book_is_valid 0.
  *     L3  While book_is_valid is 0 only a snapshot is applied.
- *     L4  crc_text[side] is current unless crc_is_stale[side].
+ *     L4  crc_text[side] is right for the levels nearer to the best than stale_from[side]; when that is
+ *         TR_CRC_LEVELS on both sides, crc is right too.
  */
 #ifndef TICKRING_LIVE_H
 #define TICKRING_LIVE_H
@@ -18,7 +19,9 @@
 #include "region.h"
 
 #define TR_CRC_LEVELS 10
-#define TR_CRC_TEXT_BYTES (TR_CRC_LEVELS * 2 * 20)
+
+#define TR_CRC_LEVEL_BYTES 40 /* two numbers of 19 digits at most */
+#define TR_CRC_TEXT_BYTES (TR_CRC_LEVELS * TR_CRC_LEVEL_BYTES)
 
 struct tr_staged_trade {
     tr_live *live;
@@ -51,11 +54,10 @@ struct tr_live_tail {
     int64_t crc_width[2];   /* decimals of price and qty as the last snapshot wrote them */
     int64_t top[4];         /* of the last QUOTE */
     int64_t nearest[2];     /* distance from the best of the nearest level changed in this frame: bid, ask */
-    int32_t crc_text_bytes[2];
-    int32_t crc_is_stale[2];
-    uint32_t crc_of_asks;
-    uint32_t crc;
-    char crc_text[2][TR_CRC_TEXT_BYTES + 20];
+    int64_t stale_from[2];  /* distance from the best of the nearest level that changed since its text was written */
+    int64_t crc;
+    int32_t crc_end[2][TR_CRC_LEVELS]; /* where the text of each level ends */
+    char crc_text[2][TR_CRC_TEXT_BYTES + 24];
 };
 
 static inline void tr_count(tr_outlet *o, int64_t what, int64_t n) { *o->counts[what] += n; }

@@ -109,9 +109,10 @@ int64_t tr_live_crc_kraken(tr_live *l);
 /* Count a frame that ended outside these calls. */
 void tr_outlet_count(tr_outlet *o, int64_t status);
 
-/* For tests and tools. CRC-32 as zlib's; decimal text to integer at a scale, a tr_frame_status; time text to ns, or -1. */
+/* For tests and tools. CRC-32 as zlib's, by both ways (folded: 4 to 4,096 bytes, else -1); decimal text to integer at a scale, a tr_frame_status; time text to ns, or -1. */
 int64_t tr_crc32(int64_t crc, const char *text, int64_t n);
+int64_t tr_crc32_folded(const char *text, int64_t n);
 int64_t tr_decimal_parse(const char *text, int64_t n, int64_t scale, int64_t *value);
 int64_t tr_time_parse(const char *text, int64_t n);
-int64_t tr_decimal_format(int64_t value, char *out20);
+int64_t tr_decimal_format(int64_t value, char *out24);
 #endif

@@ -99,8 +99,6 @@ tr_live *tr_live_new(tr_outlet *o, int64_t instrument_id, int64_t depth, int64_t
     l->outlet = o;
     l->tail = tail;
     tail->latest_index = latest_index;
-    tail->crc_is_stale[0] = 1;
-    tail->crc_is_stale[1] = 1;
     return l;
 }
 
@@ -297,6 +295,6 @@ int64_t tr_time_parse(const char *text, int64_t n) {
     return read_time(text, n, &ns) ? -1 : ns;
 }
 
-int64_t tr_decimal_format(int64_t value, char *out20) {
-    return tr_decimal_write(out20, (uint64_t)value) - out20;
+int64_t tr_decimal_format(int64_t value, char *out24) {
+    return tr_decimal_write(out24, (uint64_t)value) - out24;
 }

@@ -159,7 +159,7 @@ def test_integers_are_written_as_python_writes_them(value) -> None:
     """No leading zero, no sign, up to 19 digits."""
     if value >= 2**63:
         return
-    out = ffi.new("char[20]")
+    out = ffi.new("char[24]")
     n = lib.tr_decimal_format(value, out)
     assert ffi.buffer(out, n)[:] == str(value).encode()
 
@@ -171,6 +171,8 @@ def test_the_crc_is_zlib_s(text, more) -> None:
     crc = lib.tr_crc32(0, text, len(text))
     assert crc == zlib.crc32(text)
     assert lib.tr_crc32(crc, more, len(more)) == zlib.crc32(text + more)
+    if len(text) >= 4:
+        assert lib.tr_crc32_folded(text, len(text)) == crc
 
 
 @pytest.mark.parametrize("n", range(140))
@@ -180,6 +182,7 @@ def test_the_crc_at_every_length(n) -> None:
     for start in range(16):
         piece = text[start : start + n]
         assert lib.tr_crc32(0, piece, n) == zlib.crc32(piece)
+        assert lib.tr_crc32_folded(piece, n) == (zlib.crc32(piece) if n >= 4 else -1)
 
 
 def time_of(text: str) -> int:

@@ -1,0 +1,165 @@
+"""Each seeded defect of the decoding core is caught: a check that no defect can fail is a defect."""
+
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from tidy import ROOT
+
+INCLUDED_BY = {
+    "book.h": ("book", "checksum", "live", "outlet"),
+    "decimal.h": ("checksum", "live", "outlet"),
+}
+DEFECTS = {
+    "the best levels are cut instead of the worst": (
+        "book.c",
+        "memmove(levels, levels + cut, (size_t)depth * sizeof *levels);",
+        "",
+    ),
+    "nothing is cut": ("live.c", "if (l->depth == 0 || cut <= 0)", "if (cut <= 0 || cut > 0)"),
+    "a cut is not told": (
+        "live.c",
+        "for (int64_t i = 0; i < cut; i++)\n        stage_level",
+        "for (int64_t i = 1; i < cut; i++)\n        stage_level",
+    ),
+    "the checksum takes bids first": (
+        "checksum.c",
+        "memcpy(text, t->crc_text[1], asks);\n    memcpy(text + asks, t->crc_text[0], bids);",
+        "memcpy(text, t->crc_text[0], bids);\n    memcpy(text + bids, t->crc_text[1], asks);",
+    ),
+    "the checksum covers nine levels": (
+        "checksum.c",
+        "n < TR_CRC_LEVELS ? n : TR_CRC_LEVELS",
+        "n < TR_CRC_LEVELS - 1 ? n : TR_CRC_LEVELS - 1",
+    ),
+    "text is rewritten one level too late": (
+        "live.c",
+        "t->stale_from[i] = t->nearest[i];",
+        "t->stale_from[i] = t->nearest[i] + 1;",
+    ),
+    "every checksum is right": (
+        "live.c",
+        "return is_right ? TR_FRAME_OK : TR_FRAME_CHECKSUM;",
+        "return TR_FRAME_OK;",
+    ),
+    "a crossed book passes": ("live.c", "if (tr_book_crossed(l->book))", "if (0)"),
+    "levels are staged although the check failed": (
+        "live.c",
+        "l->outlet->staged = 0;\n    tr_live_set_state",
+        "tr_live_set_state",
+    ),
+    "the sides change places": ("live.c", "{TR_BID, TR_ASK}", "{TR_ASK, TR_BID}"),
+    "a snapshot keeps a side that it lacks": ("live.c", "tr_book_clear(l->book);", ""),
+    "only a changed price is quoted": (
+        "live.c",
+        "if (memcmp(top, l->tail->top, sizeof top) == 0)",
+        "if (top[0] == l->tail->top[0] && top[2] == l->tail->top[2])",
+    ),
+    "a delete keeps the level": ("book.h", "*count = n - 1;", "*count = n;"),
+    "an insertion lands one too high": (
+        "book.h",
+        "return low >= 0 && levels[low].price == price ? low : high;",
+        "return low >= 0 && levels[low].price == price ? low : high < n ? high + 1 : high;",
+    ),
+    "short numbers are not padded": (
+        "decimal.h",
+        "const int64_t up = scale - d->decimals;",
+        "const int64_t up = 0 * scale;",
+    ),
+    "the frame's first record claims to be its last": (
+        "outlet.c",
+        "o->records[n - 1].marks |= TR_MARK_LAST_IN_FRAME;",
+        "o->records[0].marks |= TR_MARK_LAST_IN_FRAME;",
+    ),
+    "excess digits are dropped": (
+        "decimal.h",
+        "if (-up > TR_SCALE_MAX || d->mantissa % tr_power_of_ten[-up])",
+        "if (-up > TR_SCALE_MAX)",
+    ),
+}
+
+
+class Core:
+    """The project's packages with a core of its own, whose decoding sources may be changed and linked anew."""
+
+    def __init__(self, folder: Path, compiler: str) -> None:
+        self.folder = folder
+        self.compiler = compiler
+        self.include = sysconfig.get_paths()["include"]
+        for package in ("layouts", "shm", "collectors", "tests", "native"):
+            ignore = shutil.ignore_patterns("*.so", "__pycache__", "*.o")
+            shutil.copytree(ROOT / package, folder / package, ignore=ignore)
+        code = "from native.build import ffibuilder; ffibuilder.emit_c_code('_native.c')"
+        subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+        self.objects = {
+            path.stem: self.compile(path, folder / "native")
+            for path in [folder / "_native.c", *sorted((folder / "native").glob("*.c"))]
+        }
+
+    def compile(self, source: Path, native: Path) -> Path:
+        target = source.with_suffix(".o")
+        command = [
+            self.compiler,
+            "-std=c11",
+            "-O1",
+            "-w",
+            "-fPIC",
+            "-c",
+            str(source),
+            "-o",
+            str(target),
+        ]
+        command += [f"-I{self.include}", f"-I{native}", "-DPy_LIMITED_API=0x030b0000"]
+        subprocess.run(command, check=True)
+        return target
+
+    def findings(self, defect: tuple[str, str, str] | None) -> list[str]:
+        """Link the core with one change and return what the checks say."""
+        native = self.folder / "changed"
+        shutil.copytree(self.folder / "native", native)
+        objects = dict(self.objects)
+        try:
+            if defect:
+                name, old, new = defect
+                text = (native / name).read_text()
+                assert text.count(old) == 1, f"{name} no longer has this line once: {old}"
+                (native / name).write_text(text.replace(old, new))
+                for stem in INCLUDED_BY.get(name, (Path(name).stem,)):
+                    objects[stem] = self.compile(native / f"{stem}.c", native)
+            library = self.folder / "shm" / "_native.abi3.so"
+            command = [self.compiler, "-shared", "-o", str(library), *map(str, objects.values())]
+            subprocess.run(command, check=True)
+        finally:
+            shutil.rmtree(native)
+        run = subprocess.run(
+            [sys.executable, "tests/defects_run.py"],
+            cwd=self.folder,
+            env={"PYTHONPATH": str(self.folder), "PATH": ""},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return json.loads(run.stdout) if run.returncode == 0 else [f"it died: {run.stderr[-500:]}"]
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory, require_tool) -> Core:
+    return Core(tmp_path_factory.mktemp("core") / "tree", require_tool("gcc"))
+
+
+@pytest.mark.slow
+def test_the_core_as_it_is_has_no_finding(core) -> None:
+    """The checks pass on the sources as they are."""
+    assert core.findings(None) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_seeded_defect_is_found(core, name) -> None:
+    """One changed line is named by at least one check."""
+    assert core.findings(DEFECTS[name]), f"not caught: {name}"
