@@ -159,8 +159,8 @@ class Recorder:
         for ring, uuid in {_identity(p) for p in self._journal_dir.glob(f"*{SUFFIX}")} - current:
             self._publisher.add(_finish_old(self._journal_dir, ring, uuid))
 
-    def _turn(self) -> None:
-        """Read each ring once, and look after sync and publishing."""
+    def _turn(self, idle_s: float = _IDLE_S) -> None:
+        """Read each ring once, and look after sync and publishing; without records rest for `idle_s`."""
         n = 0
         if monotonic_ns() >= self._pause_until:
             for tape in self._tapes:
@@ -173,10 +173,10 @@ class Recorder:
         if self._inputs.beat():
             self._follow_new_rings()
             self._show()
-        if n == 0:
-            self._inputs.wait(_IDLE_S) if monotonic_ns() >= self._pause_until else time.sleep(
-                _IDLE_S
-            )
+        if n == 0 and monotonic_ns() >= self._pause_until:
+            self._inputs.wait(idle_s)
+        elif n == 0:
+            time.sleep(idle_s)
         elif n < self._spec.batch_records // 4:
             time.sleep(_GATHER_S)
 
@@ -282,7 +282,7 @@ class Recorder:
                     self._disk_failed(error)
             if sealed and self._publisher.idle:
                 return
-            self._turn()
+            self._turn(_GATHER_S)
         log.warning("the drain ran out of time; the next start goes on from the journals")
 
     def _seal_ended(self) -> None:

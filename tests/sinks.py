@@ -19,13 +19,9 @@ import numpy as np
 import redis
 from conftest import Instance
 
-from consumers.embedded_redis import (
-    find_redis_server,
-    make_directory,
-    redis_arguments,
-    redis_url,
-)
 from layouts import EVENT, INSTRUMENT, InstrumentState, Kind, make_marks
+from ops.options import Topology
+from ops.redis_server import find_server
 from shm import region as regions
 from shm.counters import read_counters
 from shm.errors import AttachError
@@ -53,17 +49,19 @@ def remove_regions(instance: Instance) -> None:
 
 
 class RedisServer:
-    """A server of the embedded kind; `start` again after a kill finds its log."""
+    """A server as the supervisor starts it; `start` again after a kill finds its log."""
 
-    def __init__(self, directory: Path, *extra: str) -> None:
-        self.directory = make_directory(directory)
-        self.url = redis_url(directory)
-        self.extra = extra
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        self.socket = directory / "redis.sock"
+        self.url = f"unix://{self.socket}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, wait: bool = True) -> None:
         """Start it; wait until it has loaded its log."""
-        command = [str(find_redis_server()), *redis_arguments(self.directory), *self.extra]
+        command = [find_server(Topology()), "--port", "0", "--unixsocket", str(self.socket)]
+        command += ["--dir", str(self.directory), "--save", "", "--appendonly", "yes"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         if wait:
             until("Redis answers", self.answers)

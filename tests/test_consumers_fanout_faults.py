@@ -11,7 +11,6 @@ from fanouts import STREAM, delivered, findings, running, spec, values
 from sinks import Feed, Proxy, RedisServer, Worker, until
 
 from consumers import entries as entries_module
-from consumers.embedded_redis import SOCKET_NAME
 from consumers.fanout import Fanout, Lane, counter_names
 from consumers.redis_link import REASONS
 from shm.counters import Counters
@@ -93,7 +92,7 @@ def drop_replies(feed: Feed, proxy: Proxy, server: RedisServer, batches: int) ->
 
 def test_dropped_replies_duplicate_nothing(server: RedisServer, feed: Feed, tmp_path: Path) -> None:
     """What was done without a reply is found in the progress key and not sent again."""
-    with Proxy(server.directory / SOCKET_NAME, tmp_path) as proxy:
+    with Proxy(server.socket, tmp_path) as proxy:
         with running(spec(feed, proxy.url)):
             drop_replies(feed, proxy, server, 60)
         assert proxy.dropped >= 10
@@ -167,7 +166,7 @@ def test_a_scripted_refusal_is_waited_out(
     server: RedisServer, feed: Feed, tmp_path: Path, how: str, answer: bytes
 ) -> None:
     """Whatever the error, amid a flow: counted by its reason, tried again, nothing lost or doubled."""
-    with Proxy(server.directory / SOCKET_NAME, tmp_path) as proxy:
+    with Proxy(server.socket, tmp_path) as proxy:
         with running(spec(feed, proxy.url)):
             feed.trades(50)
             until("delivered", lambda: delivered(server, feed))
@@ -234,7 +233,7 @@ def test_generated_ids_are_caught(
     right = entries_module.xadd
     monkeypatch.setattr(entries_module, "xadd", lambda *a: (*right(*a)[:5], "*"))
     monkeypatch.setattr(Lane, "rewind", keep_place(Lane.rewind))
-    with Proxy(server.directory / SOCKET_NAME, tmp_path) as proxy:
+    with Proxy(server.socket, tmp_path) as proxy:
         with running(spec(feed, proxy.url)):
             drop_replies(feed, proxy, server, 20)
     assert any("expected" in finding for finding in findings(server, feed))
