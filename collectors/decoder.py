@@ -25,14 +25,13 @@ from typing import ClassVar
 
 import msgspec
 
-from collectors.instruments import Instrument, InstrumentTable, Steps
+from collectors.instrument_line import InstrumentLine
+from collectors.instruments import InstrumentTable, Steps
 from layouts import GapReason, InstrumentState, StateReason
 from shm.errors import ConfigurationError
 from shm.outlet import DECODED, SNAPSHOT, WIDER, Outlet, Reject, apply_levels, stage_trade
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
-RETRY_FIRST_NS = 1_000_000_000
-RETRY_LIMIT_NS = 30_000_000_000
 BAD_FRAME = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """All that msgspec raises for bytes that are not what is expected."""
 
@@ -47,38 +46,6 @@ class Subscription(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     channel: str
     symbols: tuple[str, ...]
     depth: int = 0
-
-
-class InstrumentLine:
-    """One instrument of a decoder: its table row, its live book, and when to ask for it again."""
-
-    __slots__ = (
-        "ask_at",
-        "asked_at",
-        "book_channel",
-        "handle",
-        "has_book",
-        "instrument",
-        "live",
-        "retry_ns",
-    )
-
-    def __init__(self, instrument: Instrument, outlet: Outlet, index: int) -> None:
-        self.instrument = instrument
-        self.live = outlet.open_live(instrument.instrument_id, instrument.depth, index)
-        self.handle = self.live.handle
-        self.book_channel = ""
-        """The venue's name of the subscribed book channel; "" before it is known."""
-        self.has_book = False
-        """A book of this instrument is subscribed or was seen: it counts, and is asked for again."""
-        self.asked_at = 0
-        """When (ns) a snapshot was last asked for apart from the others; 0: never."""
-        self.ask_at = 0
-        """When (ns) to ask again; 0: no snapshot is outstanding."""
-        self.retry_ns = RETRY_FIRST_NS
-        current = instrument.current
-        if current:
-            self.live.set_version(current.version, current.price_scale, current.qty_scale)
 
 
 class Decoder(ABC):
@@ -117,7 +84,7 @@ class Decoder(ABC):
         self.subscriptions = [self._checked(subscription) for subscription in subscriptions]
         self.accept_any = accept_any
         self.max_frame_bytes = max_frame_bytes
-        self.steps = steps or {}
+        self.steps = dict(steps or {})
         self.outbox: list[bytes] = []
         self.instruments: dict[str, InstrumentLine] = {}
         self.notices: list[str] = []
@@ -147,6 +114,15 @@ class Decoder(ABC):
     def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
         """Return the frames that end a subscription."""
 
+    def take_rest(self, url: str, body: bytes) -> int:
+        """Take the venue's answer to a REST request; returns how many instruments it described.
+
+        Raises:
+            msgspec.DecodeError: the text is not what that address gives.
+        """
+        del url, body
+        return 0
+
     def on_open(self, ts: int) -> None:
         """Ask for every subscription on a fresh connection."""
         self.outbox.clear()
@@ -155,8 +131,7 @@ class Decoder(ABC):
         for line in self.instruments.values():
             if line.has_book:
                 line.live.set_state(InstrumentState.SYNCING, StateReason.SUBSCRIBED, ts)
-                line.asked_at = 0
-                line.ask_at = ts + RETRY_LIMIT_NS
+                line.expect_snapshot(ts)
 
     def on_close(self, ts: int) -> None:
         """The link is gone: every instrument has a gap until its next snapshot."""
@@ -171,7 +146,7 @@ class Decoder(ABC):
     def on_timer(self, ts: int) -> None:
         """Ask again for the snapshots that have not come."""
         for symbol, line in self.instruments.items():
-            if line.ask_at and not ts < line.ask_at <= ts + RETRY_LIMIT_NS:
+            if line.is_due(ts):
                 self._ask(symbol, line, ts)
 
     def resync(self, symbol: str, ts: int, reason: StateReason = StateReason.SILENCE) -> None:
@@ -224,6 +199,14 @@ class Decoder(ABC):
                     instrument, self.outlet, self.table.index_of(instrument)
                 )
 
+    def _take_steps(self, steps: dict[str, Steps]) -> int:
+        """Take up ticks and lots; those of symbols that are not known yet wait for them."""
+        ours = [symbol for symbol in steps if symbol in self.instruments]
+        for symbol in ours:
+            self.table.describe(self.instruments[symbol].instrument, steps[symbol])
+        self.steps.update(steps)
+        return len(ours)
+
     def _set_depth(self, line: InstrumentLine, depth: int) -> None:
         line.has_book = True
         if line.instrument.depth != depth:
@@ -240,20 +223,11 @@ class Decoder(ABC):
         """The book is SUSPECT: ask for a snapshot now, or after the pause that failures just before have
         earned.
         """
-        elapsed = ts - line.asked_at
-        if line.asked_at and 0 <= elapsed < RETRY_LIMIT_NS:
-            if elapsed < line.retry_ns:
-                line.ask_at = line.asked_at + line.retry_ns
-                return
-        else:
-            line.retry_ns = RETRY_FIRST_NS
-        self._ask(symbol, line, ts)
+        if line.may_ask(ts):
+            self._ask(symbol, line, ts)
 
     def _ask(self, symbol: str, line: InstrumentLine, ts: int) -> None:
-        if line.asked_at:
-            line.retry_ns = min(2 * line.retry_ns, RETRY_LIMIT_NS)
-        line.asked_at = ts
-        line.ask_at = ts + line.retry_ns
+        line.note_asked(ts)
         wanted = Subscription("book", (symbol,), line.instrument.depth)
         self.outbox += self.unsubscribe_frames(wanted)
         self.outbox += self.subscribe_frames(wanted)

@@ -23,7 +23,9 @@ from typing import Annotated, ClassVar, final
 
 import msgspec
 
-from collectors.decoder import BAD_FRAME, Decoder, InstrumentLine, Subscription
+from collectors import kraken_pairs
+from collectors.decoder import BAD_FRAME, Decoder, Subscription
+from collectors.instrument_line import InstrumentLine
 from shm.outlet import ENDS_FRAME, SNAPSHOT, WITH_CHECKSUM, Reject, apply_levels
 
 _ABSENT = msgspec.Raw(b"")
@@ -124,6 +126,10 @@ class KrakenV1(Decoder):
             ts_recv,
         )
         return self._book_failed(symbol, line, status, ts_recv) if status else 0
+
+    def take_rest(self, url: str, body: bytes) -> int:
+        """Take tick and lot from the list of pairs."""
+        return self._take_steps(kraken_pairs.steps_of(body)) if kraken_pairs.PATH in url else 0
 
     def ping(self) -> bytes:
         """Return a frame that the venue answers with a pong."""

@@ -22,7 +22,9 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from collectors.decoder import BAD_FRAME, Decoder, InstrumentLine, Subscription
+from collectors import kraken_pairs
+from collectors.decoder import BAD_FRAME, Decoder, Subscription
+from collectors.instrument_line import InstrumentLine
 from collectors.instruments import Steps
 from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, WITH_CHECKSUM, Reject, apply_levels
 
@@ -68,8 +70,6 @@ class _Pair(msgspec.Struct, gc=False):
     symbol: str
     price_increment: msgspec.Raw
     qty_increment: msgspec.Raw
-    base: str = ""
-    quote: str = ""
 
 
 class _Pairs(msgspec.Struct, gc=False):
@@ -165,6 +165,10 @@ class KrakenV2(Decoder):
         )
         return self._book_failed(symbol, line, status, ts_recv) if status else 0
 
+    def take_rest(self, url: str, body: bytes) -> int:
+        """Take tick and lot from the list of pairs."""
+        return self._take_steps(kraken_pairs.steps_of(body)) if kraken_pairs.PATH in url else 0
+
     def ping(self) -> bytes:
         """Return a frame that the venue answers with a pong."""
         return b'{"method":"ping"}'
@@ -212,8 +216,12 @@ class KrakenV2(Decoder):
         if type(message) is _Trade:
             return self._trades(message, ts)
         if type(message) is _Instrument:
-            for pair in message.data.pairs:
-                self._describe(pair)
+            self._take_steps(
+                {
+                    pair.symbol: Steps(_text_of(pair.price_increment), _text_of(pair.qty_increment))
+                    for pair in message.data.pairs
+                }
+            )
         elif type(message) is _Status:
             for system in message.data:
                 if system.system != "online":
@@ -236,14 +244,6 @@ class KrakenV2(Decoder):
                 return self._trades_failed(entry.symbol, line, status, ts)
         status = self.outlet.commit()
         return self.outlet.count(status or (Reject.UNKNOWN_SYMBOL if unknown else DECODED))
-
-    def _describe(self, pair: _Pair) -> None:
-        """Take up tick and lot of an instrument that is ours; other pairs are none of our business."""
-        line = self.instruments.get(pair.symbol)
-        if line is not None:
-            steps = Steps(_text_of(pair.price_increment), _text_of(pair.qty_increment))
-            currencies = (pair.base, pair.quote) if pair.base and pair.quote else None
-            self.table.describe(line.instrument, steps, currencies=currencies)
 
     # ---- answers, and frames that are broken ----
 

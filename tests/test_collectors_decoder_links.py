@@ -7,7 +7,8 @@ import pytest
 from decoding import START, Pipeline, books_from, kinds
 from kraken_frames import ASKS, BETTER_BID, BIDS, SNAPSHOTS, update
 
-from collectors.decoder import RETRY_LIMIT_NS, Subscription
+from collectors.decoder import Subscription
+from collectors.instrument_line import RETRY_LIMIT_NS
 from layouts import GapReason, InstrumentState, Kind, StateReason
 from shm.errors import ConfigurationError
 from shm.outlet import Reject

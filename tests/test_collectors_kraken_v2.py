@@ -2,10 +2,12 @@
 
 import json
 
+import msgspec
 import pytest
 from decoding import Pipeline, kinds
 from kraken_frames import ASKS, BETTER_BID, BIDS, crc, snapshot_v2, update, v2
 
+from collectors.captures import Capture
 from collectors.decoder import Subscription
 from layouts import GapReason, InstrumentState, Kind, Mark, StateReason
 from shm.outlet import Reject
@@ -172,6 +174,32 @@ def test_the_instrument_channel_gives_tick_and_lot() -> None:
     assert rows["depth"].tolist() == [10, 10]
     assert rows["base_currency"][1] == b"A"
     pipeline.close()
+
+
+def test_the_list_of_pairs_gives_tick_and_lot_under_both_names(captures) -> None:
+    """Recorded AssetPairs: finer than the wire is unknown, equal or coarser is an integer at the wire's scale."""
+    answer = next(iter(Capture(captures / "kraken_asset_pairs.jsonl.gz")))
+    pipeline = Pipeline("kraken_v1")
+    pipeline.feed_capture(captures / "kraken_v1_book_10pairs.jsonl.gz")
+    pipeline.instruments()
+    assert pipeline.decoder.take_rest(answer.url, answer.data) == 10
+    rows = {row["symbol"].decode(): row for row in pipeline.instruments()}
+    assert len(rows) == 10
+    pairs = {p["wsname"]: p for p in json.loads(answer.data)["result"].values() if "wsname" in p}
+    for symbol, row in rows.items():
+        pair = pairs[symbol]
+        assert row["tick"] == 10 ** int(row["price_scale"] - pair["pair_decimals"])
+        assert row["lot"] == 10 ** int(row["qty_scale"] - pair["lot_decimals"])
+    assert pipeline.decoder.take_rest("https://api.kraken.com/0/public/Time", b"{}") == 0
+    later = Pipeline("kraken_v2")
+    assert later.decoder.take_rest(answer.url, answer.data) == 0
+    later.feed_capture(captures / "kraken_v2_btcusd_resubscribes.jsonl.gz")
+    row = later.instruments()[-1]
+    assert (row["symbol"], row["tick"], row["lot"]) == (b"BTC/USD", 1, 1)
+    with pytest.raises(msgspec.DecodeError):
+        later.decoder.take_rest(answer.url, b'{"error":["EService:Unavailable"]}')
+    pipeline.close()
+    later.close()
 
 
 def test_answers_are_decoded(pipeline) -> None:
