@@ -11,12 +11,13 @@
             source.commit(seq)                      the seq that a restart begins with
         inputs.beat()
 
-**Protocol** A cursor is committed only after what was read before it is durable; a killed worker therefore reads again what it
-had not committed and suppresses repeats at its output by `(epoch, seq)`. `drained` takes the heads as they
-stand when it is first asked: all that a stopped producer wrote is before its head.
+**Protocol** A cursor is committed only after what was read before it is durable; a killed worker therefore reads
+again what it had not committed and suppresses repeats at its output by `(epoch, seq)`. `drained` takes the heads
+as they stand when it is first asked: all that a stopped producer wrote is before its head.
 
-**Failure** A ring that was retired and made anew is joined again from its oldest record once the old one is read to its end:
-`source.incarnation` counts that, because a state built from the old ring says nothing about the new one.
+**Failure** A ring that was retired and made anew is joined again from its oldest record once the old one is read
+to its end: `source.incarnation` counts that, because a state built from the old ring says nothing about the new
+one.
 
 **Cost** `poll` and an uneventful `wait`: one foreign call each and no allocation.
 """

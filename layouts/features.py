@@ -46,27 +46,27 @@ _TOP = "both sides"
 _PRESSURE_SOURCE = "distance-weighted depth imbalance"
 
 COLUMNS: tuple[Column, ...] = (
-    Column("return_1", "1", "k >= 1", "ln m_k - ln m_{k-1}", "log return"),
-    Column("return_5", "1", "k >= 5", "ln m_k - ln m_{k-5}", "log return"),
-    Column("return_20", "1", "k >= 20", "ln m_k - ln m_{k-20}", "log return"),
-    Column("return_60", "1", "k >= 60", "ln m_k - ln m_{k-60}", "log return"),
+    Column("return_1", "1", "h >= 1", "ln m_k - ln m_{k-1}", "log return"),
+    Column("return_5", "1", "h >= 5", "ln m_k - ln m_{k-5}", "log return"),
+    Column("return_20", "1", "h >= 20", "ln m_k - ln m_{k-20}", "log return"),
+    Column("return_60", "1", "h >= 60", "ln m_k - ln m_{k-60}", "log return"),
     Column(
-        "vol_20", "1 per row", "k >= 20", "std_20(r)", "sample standard deviation, not annualised"
+        "vol_20", "1 per row", "h >= 20", "std_20(r)", "sample standard deviation, not annualised"
     ),
     Column(
-        "vol_60", "1 per row", "k >= 60", "std_60(r)", "sample standard deviation, not annualised"
+        "vol_60", "1 per row", "h >= 60", "std_60(r)", "sample standard deviation, not annualised"
     ),
     Column(
         "vol_ratio",
         "1",
-        "k >= 60",
+        "h >= 60",
         "vol_20 / vol_60; 1 where vol_60 = 0",
         "ratio of the two windows",
     ),
     Column(
         "price_deviation",
         "1",
-        "k >= 19",
+        "h >= 19",
         "m_k / mean_20(m) - 1",
         "distance from the moving average",
     ),
@@ -89,26 +89,26 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "spread_zscore",
         "1",
-        "k >= 59",
+        "h >= 59",
         "(s_k - mean_60(s)) / std_60(s); 0 where std is 0",
         "standard score",
     ),
     Column(
         "spread_ma_ratio",
         "1",
-        "k >= 19",
+        "h >= 19",
         "s_k / mean_20(s); 1 where the mean is 0",
         "relative spread",
     ),
     Column(
         "ofi",
         "base currency",
-        "k >= 1",
+        "h >= 1",
         "[b_k >= b'] qb_k - [b_k <= b'] qb' - [a_k <= a'] qa_k + [a_k >= a'] qa', ' = row k-1",
         _CKS + ", eq. 4",
     ),
-    Column("ofi_mean", "base currency", "k >= 20", "mean_20(ofi)", _CKS),
-    Column("ofi_cumulative", "base currency", "k >= 1", "sum of ofi since UTC midnight", _CKS),
+    Column("ofi_mean", "base currency", "h >= 20", "mean_20(ofi)", _CKS),
+    Column("ofi_cumulative", "base currency", "h >= 1", "sum of ofi since UTC midnight", _CKS),
     Column("imbalance", "-1..1", _TOP, "(qb - qa) / (qb + qa)", "best-level imbalance"),
     Column("log_pressure", "1", _TOP, "ln(qb / qa)", "log ratio of the best queues"),
     Column(
@@ -128,14 +128,14 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "rsi",
         "0..100",
-        "k >= 14",
+        "h >= 14",
         "Wilder's RSI of m over 14 rows; 50 where nothing moved",
         "Wilder (1978)",
     ),
     Column(
         "momentum_divergence",
         "1 per row",
-        "k >= 20",
+        "h >= 20",
         "return_5 / 5 - return_20 / 20",
         "short less long drift",
     ),
@@ -171,7 +171,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "multi_level_ofi",
         "base currency",
-        "k >= 1",
+        "h >= 1",
         "sum over levels 1..5 of ofi of that level",
         "Xu, Gould, Howison (2018)",
     ),
@@ -185,7 +185,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "kyle_lambda",
         "quote per base currency",
-        "k >= 60",
+        "h >= 60",
         "cov_60(m_k - m_{k-1}, w) / var_60(w), w: signed v (+ taker bought); 0 where var is 0",
         "Kyle, Econometrica 53 (1985)",
     ),

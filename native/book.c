@@ -42,6 +42,17 @@ int64_t tr_book_apply(void *book, int64_t side, int64_t price, int64_t qty)
     return change;
 }
 
+int64_t tr_book_apply_told(void *book, int64_t side, int64_t price, int64_t qty, int64_t *told)
+{
+    const struct tr_level_pair *levels = tr_book_side(book, side);
+    const int64_t n = tr_book_count(book, side);
+    const int64_t at = tr_book_find(levels, n, side, price);
+    told[1] = at < n && levels[at].price == price ? levels[at].qty : 0;
+    const int64_t change = tr_book_apply_at(book, side, price, qty, &told[0]);
+    BOOK_IS_SOUND(book);
+    return change;
+}
+
 /* How wire levels lie: +1 rank ascends (as stored), -1 rank descends (best first, what most venues send), 0 neither. */
 static int64_t order_of(const struct tr_level_pair *pairs, int64_t n, int64_t side)
 {

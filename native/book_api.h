@@ -15,6 +15,10 @@ void tr_book_clear(void *book);
 /* Set a level; qty <= 0 deletes. -1 FULL (grow with tr_book_copy), 0 SAME, 1 CHANGED, 2 TOP, 3 ABSENT. */
 int64_t tr_book_apply(void *book, int64_t side, int64_t price, int64_t qty);
 
+/* tr_book_apply that also tells told[0] the level's distance from the best (0: it is the best) and told[1] the qty
+   that stood there before (0: none). */
+int64_t tr_book_apply_told(void *book, int64_t side, int64_t price, int64_t qty, int64_t *told);
+
 /* Replace one side by `n` {price, qty} pairs in any order; of equal prices the last counts; qty <= 0 is left out.
    `pairs` is scratch and may be reordered. Returns the levels held, or -1 FULL and the side unchanged. */
 int64_t tr_book_load(void *book, int64_t side, int64_t *pairs, int64_t n);

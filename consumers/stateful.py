@@ -1,0 +1,374 @@
+"""A computation fed from rings into a ring: killed at any step, its output ring holds each row once and none is missing.
+
+**Protocol** A turn: wait; poll one batch of one input; apply it; publish its rows. Now and then, between turns:
+write the state with the position in each input (C1), then commit the inputs' cursors (C2). At the start: load the
+newest checkpoint that fits, go back to its positions, and look through the own output for rows that were published
+after it; what is replayed is applied again, and of its rows those up to the last one found are suppressed, each
+`(source seq, index)` of an input in order.
+
+**Why it is right** The computation is a function of its records, so a replay makes the rows again that are in the
+output already; they name the record that caused them, and each input's rows are published in order, so one
+position an input tells which. A checkpoint is written at the latest after half an output ring, so the rows to look
+through are still there. Killed before C1: the older checkpoint, a longer replay. Between C1 and C2: the
+checkpoint's position wins over the cursor.
+
+**Failure** Without a checkpoint that fits, everything the inputs still hold is applied from the oldest record on.
+Records lost to overwriting are told to the computation, and the snapshots that it then lacks are asked of the
+collector.
+"""
+
+import gc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import structlog
+
+from consumers.checkpoint import Checkpoint, CheckpointStore, Position
+from consumers.loop import LOST, Input, InputSet, Stoppable, input_counters
+from layouts import Kind
+from shm._native import lib
+from shm.clock import monotonic_ns
+from shm.counters import Counters
+from shm.njit import CompileCounter, address_of
+from shm.producer import Producer, open_ring
+from shm.reader import open_reader
+from shm.region import ring_name
+from shm.worker import StopFlag, WorkerSpec
+
+WAIT_S = 0.1
+COUNTERS = (
+    "rows_published",
+    "groups_suppressed",
+    "compiles_after_ready",
+    "checkpoints",
+    "restored",
+)
+_CAUSED = (int(Kind.HEARTBEAT), int(Kind.RESTART), int(Kind.GAP))
+_EVERY_INDEX = 1 << 32
+
+
+class StatefulSpec(WorkerSpec, kw_only=True, forbid_unknown_fields=True):
+    """What a worker of this kind is told."""
+
+    inputs: list[str]
+    slots: int = 16384
+    """Capacity of the output ring in records, a power of two."""
+    checkpoint_s: float = 1.0
+    """Pause between checkpoints: what a restart replays at most."""
+    spin_us: float = -1.0
+    """How long to spin for a record before yielding and sleeping; -1: all the time where `cpu` pins the worker, else 20."""
+
+
+class Computation(Protocol):
+    """What turns records into rows. `consumers.feature_engine.FeatureEngine` is one, `consumers.own` makes one of a kernel."""
+
+    identity: str
+    """Changes when the bytes of the state change their meaning."""
+    output: np.dtype
+    rows: np.ndarray
+    """Where `apply` puts rows; room for every row that one batch can cause."""
+    batch_records: int
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Values to export under the worker's counters; the same names at any time."""
+        ...
+
+    def apply(self, records: int, n: int, source: int, epoch: int) -> int:
+        """Apply `n` records at an address; return how many rows `rows` begins with, ordered by source_seq and index."""
+        ...
+
+    def forget(self, source: int) -> None:
+        """Records of this input were lost, or it was made anew."""
+        ...
+
+    def wanting(self, source: int) -> list[int]:
+        """Return the ids of instruments of this input whose snapshot is needed and does not come by itself."""
+        ...
+
+    def idle(self) -> None:
+        """Called a few times a second."""
+        ...
+
+    def to_bytes(self) -> bytes:
+        """Return the state."""
+        ...
+
+    def load(self, image: bytes) -> None:
+        """Take a state back. Raises ValueError where it is none."""
+        ...
+
+
+class _Told:
+    """The last row of one input that is in the output already: what is replayed up to it is suppressed."""
+
+    def __init__(self, seq: int = 0, index: int = -1) -> None:
+        self.seq, self.index = seq, index
+
+    def note(self, seq: int, index: int) -> None:
+        self.seq, self.index = max((self.seq, self.index), (seq, index))
+
+    def repeated(self, rows: np.ndarray) -> int:
+        """Return how many of `rows` are in the output."""
+        seqs, indexes = rows["source_seq"], rows["source_index"]
+        return int(
+            np.count_nonzero((seqs < self.seq) | ((seqs == self.seq) & (indexes <= self.index)))
+        )
+
+
+class StatefulWorker:
+    """One computation with its inputs, output and checkpoints."""
+
+    def __init__(
+        self,
+        computation: Computation,
+        inputs: InputSet,
+        output: Producer,
+        store: CheckpointStore,
+        counters: Counters,
+        checkpoint_s: float,
+    ) -> None:
+        self._computation, self._inputs, self._output = computation, inputs, output
+        self._store, self._counters = store, counters
+        self._checkpoint_ns = int(checkpoint_s * 1e9)
+        self._checkpoint_at = monotonic_ns() + self._checkpoint_ns
+        self._told = [_Told() for _ in inputs]
+        self._replaying = [False for _ in inputs]
+        self._incarnations = [0 for _ in inputs]
+        self._addresses = [address_of(source.records) for source in inputs]
+        self._half_output = output.facts().slots // 2
+        self._eighths = [source.consumer.facts().slots // 8 for source in inputs]
+        self._saved_rows = output.next_seq
+        self._saved_seqs = [source.next_seq for source in inputs]
+
+    def restore(self) -> bool:
+        """Go back to the newest checkpoint that fits, or to the oldest records; True: a checkpoint was found."""
+        log = structlog.get_logger()
+        found = self._store.load()
+        rings = [(source.name, source.uuid) for source in self._inputs]
+        restored = False
+        scan_from = 0
+        if found is not None:
+            checkpoint, image = found
+            output_uuid = self._output.facts().uuid
+            reason = checkpoint.misfit(self._computation.identity, output_uuid, rings)
+            if not reason:
+                try:
+                    self._computation.load(image)
+                except ValueError as error:
+                    reason = str(error)
+            if reason:
+                log.warning("checkpoint refused; rebuilding from what the rings hold", why=reason)
+            else:
+                restored = True
+                self._resume(checkpoint)
+                scan_from = checkpoint.output_next_seq
+        if not restored:
+            for source in self._inputs:
+                oldest = int(lib.tr_oldest(source.consumer.handle))
+                source.resume(oldest, source.consumer.lapped)
+        self._look_through_output(scan_from)
+        self._replaying = [told.seq > 0 for told in self._told]
+        self._saved_seqs = [source.next_seq for source in self._inputs]
+        return restored
+
+    def publish_restart(self) -> None:
+        """Open this epoch of the output with a RESTART record, if there was an earlier one."""
+        if not self._output.is_restart:
+            return
+        record = np.zeros(1, self._computation.output)
+        record["kind"] = Kind.RESTART
+        words = record.view(np.int64)
+        words[4], words[5] = self._output.epoch, self._output.previous_epoch
+        for name in self._computation.output.names or ():
+            if record.dtype[name].kind == "f":
+                record[name] = np.nan
+        self._output.publish_batch(record)
+
+    def turn(self, timeout_s: float = WAIT_S) -> int:
+        """Wait for records, apply a batch of each input and publish its rows; return how many records were applied."""
+        if not self._inputs.wait(timeout_s):
+            self._beat()
+            return 0
+        applied = 0
+        for i, source in enumerate(self._inputs):
+            n = source.poll()
+            if n > 0:
+                applied += n
+                self._apply(i, source, n)
+            elif n == LOST:
+                self._lost(i, source)
+        self._beat()
+        return applied
+
+    def save(self) -> None:
+        """Write a checkpoint (C1), then commit the cursors (C2)."""
+        positions = tuple(
+            Position(
+                ring=source.name,
+                uuid=source.uuid,
+                next_seq=source.next_seq,
+                lapped=source.consumer.lapped,
+                told_seq=max(told.seq, source.next_seq - 1),
+                told_index=told.index if told.seq >= source.next_seq else _EVERY_INDEX,
+            )
+            for source, told in zip(self._inputs, self._told, strict=True)
+        )
+        checkpoint = Checkpoint(
+            computation=self._computation.identity,
+            output_uuid=self._output.facts().uuid,
+            output_next_seq=self._output.next_seq,
+            positions=positions,
+        )
+        self._store.save(checkpoint, self._computation.to_bytes())
+        for source in self._inputs:
+            source.commit()
+        self._counters.add("checkpoints")
+        self._saved_rows = self._output.next_seq
+        self._saved_seqs = [source.next_seq for source in self._inputs]
+        self._checkpoint_at = monotonic_ns() + self._checkpoint_ns
+
+    def drained(self) -> bool:
+        """Every input was read to where it stood when this was first asked."""
+        return self._inputs.drained()
+
+    def _apply(self, i: int, source: Input, n: int) -> None:
+        made = self._computation.apply(self._addresses[i], n, i, source.epoch)
+        first = 0
+        if self._replaying[i]:
+            first = self._told[i].repeated(self._computation.rows[:made])
+            self._counters.add("groups_suppressed", first)
+            self._replaying[i] = source.next_seq <= self._told[i].seq
+        if made > first:
+            self._output.publish_batch(self._computation.rows[first:made])
+        if (
+            self._output.next_seq - self._saved_rows >= self._half_output
+            or source.next_seq - self._saved_seqs[i] >= self._eighths[i]
+        ):
+            self.save()
+
+    def _lost(self, i: int, source: Input) -> None:
+        structlog.get_logger().warning(
+            "records were overwritten before they were read",
+            ring=source.name,
+            lost_from=source.lost_from,
+            lost_to=source.lost_to,
+        )
+        self._computation.forget(i)
+        self._ask_snapshots(i, source)
+
+    def _ask_snapshots(self, i: int, source: Input) -> None:
+        for instrument_id in self._computation.wanting(i):
+            source.consumer.request_snapshot(instrument_id)
+
+    def _beat(self) -> None:
+        if not self._inputs.beat():
+            return
+        self._output.heartbeat()
+        self._computation.idle()
+        for i, source in enumerate(self._inputs):
+            if source.incarnation != self._incarnations[i]:
+                self._incarnations[i] = source.incarnation
+                self._told[i], self._replaying[i] = _Told(), False
+                self._computation.forget(i)
+                self._saved_seqs[i] = source.next_seq
+            self._ask_snapshots(i, source)
+        for name, value in self._computation.counters.items():
+            self._counters.set(name, value)
+        facts = self._output.facts()
+        self._counters.set("rows_published", facts.head - facts.first_seq)
+        if monotonic_ns() >= self._checkpoint_at:
+            self.save()
+
+    def _resume(self, checkpoint: Checkpoint) -> None:
+        for i, (source, position) in enumerate(
+            zip(self._inputs, checkpoint.positions, strict=True)
+        ):
+            source.resume(position.next_seq, position.lapped)
+            self._told[i].note(position.told_seq, position.told_index)
+
+    def _look_through_output(self, scan_from: int) -> None:
+        """Note the last row of each input among those that the output holds from `scan_from` on."""
+        source_of = {
+            epoch: i
+            for i, source in enumerate(self._inputs)
+            for epoch, _ in source.consumer.facts().epochs
+        }
+        with open_reader(self._output.name, self._computation.output) as reader:
+            reader.seek_oldest()
+            if scan_from > reader.next_seq:
+                reader.seek(scan_from)
+            rows, _ = reader.poll()
+            while len(rows):
+                self._note_rows(rows, source_of)
+                rows, _ = reader.poll()
+
+    def _note_rows(self, rows: np.ndarray, source_of: dict[int, int]) -> None:
+        caused = rows[(rows["kind"] != Kind.RESTART) & (rows["source_seq"] > 0)]
+        for epoch in np.unique(caused["source_epoch"]):
+            i = source_of.get(int(epoch))
+            if i is not None:
+                last = caused[caused["source_epoch"] == epoch][-1]
+                self._told[i].note(int(last["source_seq"]), int(last["source_index"]))
+
+
+def run_stateful(
+    spec: StatefulSpec,
+    make: Callable[[Counters], Computation],
+    ring: str,
+    more_counters: Sequence[str] = (),
+    stop: Stoppable | None = None,
+) -> int:
+    """Run a computation as a worker until SIGTERM, then read its inputs to their ends; return the exit status.
+
+    Args:
+        spec: from the supervisor.
+        make: makes the computation and warms it up, so that nothing is compiled after READY.
+        ring: the output ring's second name, `<worker>.<ring>`.
+        more_counters: names that `Computation.counters` uses.
+        stop: tells the end; None: SIGTERM and SIGINT.
+    """
+    stop = stop if stop is not None else StopFlag()
+    names = [*COUNTERS, *input_counters(spec.inputs), *more_counters]
+    counters = Counters.create(spec.instance, spec.worker, names, spec.reader_group)
+    compiles = CompileCounter()
+    computation = make(counters)
+    spin_us = spec.spin_us if spec.spin_us >= 0 else (WAIT_S * 1e6 if spec.cpu >= 0 else 20.0)
+    inputs = InputSet(
+        spec.instance, spec.inputs, spec.worker, counters, computation.batch_records, spin_us
+    )
+    if not inputs.join(stop):
+        counters.set_state("STOPPED")
+        return 0
+    name = ring_name(spec.instance, spec.worker, ring)
+    output = open_ring(
+        name,
+        computation.output,
+        spec.slots,
+        spec.state_dir,
+        reader_group=spec.reader_group,
+        consumer_group=spec.consumer_group,
+    )
+    store = CheckpointStore(Path(spec.state_dir), spec.worker)
+    worker = StatefulWorker(computation, inputs, output, store, counters, spec.checkpoint_s)
+    counters.set("restored", int(worker.restore()))
+    worker.publish_restart()
+    gc.collect()
+    gc.freeze()
+    compiles.count = 0
+    counters.set_state("READY")
+    while not (stop.is_set and worker.drained()):
+        if stop.is_set:
+            counters.set_state("DRAINING")
+        worker.turn()
+        if compiles.count:
+            counters.set("compiles_after_ready", compiles.count)
+    worker.save()
+    output.stop()
+    inputs.detach()
+    counters.set_state("STOPPED")
+    inputs.close()
+    output.close()
+    return 0

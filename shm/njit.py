@@ -1,0 +1,183 @@
+"""Jitted code calls the C core by symbol name and finds shared or private memory by address, and its cache knows when
+any source changed.
+
+**Why it is right** A call through the cffi module object makes numba's cache switch itself off silently; an
+ExternalFunction is a name, which is resolved when cached machine code is loaded, so the library is loaded here,
+before any kernel is. Numba's cache notices a change in the file of a kernel but not in the files that the kernel
+calls into: its directory is therefore named by a hash of all of them. An address is an int64: a jitted call with a
+few integers costs 0.2 us, each array 0.1 us more, and there is one signature to warm up where arrays have two
+(writable and read-only).
+
+**Cost** A C call from jitted code: 2 ns. Importing this module imports numba (0.4 s).
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.event import Listener, register
+from numba.extending import intrinsic as _numba_intrinsic
+
+from shm import _native
+from shm.errors import ConfigurationError
+
+_ROOT = Path(__file__).resolve().parent.parent
+_SOURCES = ("layouts/*.py", "shm/njit.py", "consumers/*.py")
+
+
+def source_hash() -> str:
+    """Return the hash of every file that a kernel's machine code depends on, and of the compilers' versions."""
+    digest = hashlib.blake2b(digest_size=10)
+    digest.update(f"{numba.__version__} {llvmlite.__version__} {np.__version__}".encode())
+    for pattern in _SOURCES:
+        for path in sorted(_ROOT.glob(pattern)):
+            digest.update(str(path.relative_to(_ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def cache_dir() -> Path:
+    """Return where compiled kernels of these sources are kept: under NUMBA_CACHE_DIR, else the XDG cache directory.
+
+    Raises:
+        ConfigurationError: that directory cannot be made or written.
+    """
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    cache_home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    base = Path(given) if given else Path(cache_home) / "tickring" / "numba"
+    path = base / source_hash()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"compiled kernels cannot be kept in {path} ({error.strerror}); set NUMBA_CACHE_DIR to a directory "
+            "that can be written"
+        ) from error
+    if not os.access(path, os.W_OK):
+        raise ConfigurationError(
+            f"{path} cannot be written; set NUMBA_CACHE_DIR to a directory that can"
+        )
+    return path
+
+
+_numba: Any = numba
+_cgutils: Any = cgutils
+_numba.config.CACHE_DIR = str(cache_dir())
+llvmlite.binding.load_library_permanently(_native.__file__)
+
+
+def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Compile in nopython mode, cached, without the GIL, x / 0 as in IEEE 754: `@jit` or `@jit(inline="always")`."""
+    compiler = _numba.njit(cache=True, nogil=True, error_model="numpy", **options)
+    return compiler if function is None else compiler(function)
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """Make an instruction of LLVM callable from jitted code; numba's decorator, without its misleading types."""
+    return _numba_intrinsic(function)
+
+
+def address_of(array: np.ndarray) -> int:
+    """Return where an array's first byte lies. The array must outlive every use of the address."""
+    return int(array.ctypes.data)
+
+
+carray: Any = _numba.carray
+_function: Any = types.ExternalFunction
+
+_word: Any = types.int64
+_address: Any = types.intp
+_void: Any = types.void
+
+
+def _external(name: str, *arguments: Any) -> Any:
+    return _function(name, _word(*arguments))
+
+
+# native/book_api.h; `book` is an address.
+tr_book_init = _function("tr_book_init", _void(_address, _word))
+tr_book_clear = _function("tr_book_clear", _void(_address))
+tr_book_bytes = _external("tr_book_bytes", _word)
+tr_book_apply = _external("tr_book_apply", _address, _word, _word, _word)
+tr_book_apply_told = _external("tr_book_apply_told", _address, _word, _word, _word, _address)
+tr_book_copy = _external("tr_book_copy", _address, _word, _address)
+tr_book_top = _function("tr_book_top", _void(_address, _address))
+tr_book_depth = _external("tr_book_depth", _address, _word, _word, _address)
+tr_book_levels = _external("tr_book_levels", _address, _word)
+
+# native/ring_api.h; readers, producers and records are addresses.
+tr_publish = _external("tr_publish", _address, _address)
+tr_publish_batch = _external("tr_publish_batch", _address, _address, _word)
+tr_read = _external("tr_read", _address, _word, _address)
+tr_poll_batch = _external("tr_poll_batch", _address, _address, _word)
+tr_monotonic_ns = _external("tr_monotonic_ns")
+
+
+@intrinsic
+def as_pointer(_context: Any, address: Any) -> Any:
+    """Turn an int64 address into what `numba.carray` takes: `carray(as_pointer(address), (n,), dtype)`."""
+    if not isinstance(address, types.Integer):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.voidptr(types.int64), generate
+
+
+@intrinsic
+def load_word(_context: Any, address: Any) -> Any:
+    """Return the int64 at an address of private memory (never of a ring: LLVM may hoist the load out of a loop)."""
+    if not isinstance(address, types.Integer):
+        return None
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        return builder.load(pointer, align=8)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def prefetch(_context: Any, address: Any) -> Any:
+    """Ask for the cache line at an address, for reading and writing; never faults, changes nothing."""
+    if not isinstance(address, types.Integer):
+        return None
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        pointer_type = _cgutils.voidptr_t
+        pointer = builder.inttoptr(arguments[0], pointer_type)
+        i32 = ir.IntType(32)
+        function_type = ir.FunctionType(ir.VoidType(), [pointer_type, i32, i32, i32])
+        function = _cgutils.get_or_insert_function(
+            builder.module, function_type, "llvm.prefetch.p0"
+        )
+        builder.call(function, [pointer, i32(1), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+_register: Any = register
+
+
+class CompileCounter(Listener):
+    """Counts compilations in this process from when it is made; loading from the cache is none."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        _register("numba:compile", self)
+
+    def on_start(self, _event: Any) -> None:
+        """Count one."""
+        self.count += 1
+
+    def on_end(self, _event: Any) -> None:
+        """Nothing: it was counted when it began."""
