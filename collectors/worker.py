@@ -27,6 +27,7 @@ from collectors.venues import DECODERS
 from layouts import BOOK, EVENT, INSTRUMENT, RESTART, GapReason, Kind
 from shm import clock
 from shm._native import lib
+from shm.consumer import REQUEST_BITS
 from shm.counters import Counters
 from shm.epochs import take_epoch
 from shm.errors import ConfigurationError
@@ -211,8 +212,9 @@ class Collector:
         now = clock.now_ns()
         control = self.rings.events.control_region
         assert control is not None
-        while (index := lib.tr_take_snapshot_request(control.pointer)) >= 0:
-            self.decoder.republish(self.spec.first_instrument_id + int(index), now)
+        first = self.spec.first_instrument_id
+        while (bit := lib.tr_take_snapshot_request(control.pointer)) >= 0:
+            self.decoder.republish(first + (int(bit) - first) % REQUEST_BITS, now)
         self.rings.heartbeat()
         self.counters.set("last_data_ns", self._last_data_ns)
         self.counters.set("books_live", self.decoder.books_live)

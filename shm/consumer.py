@@ -25,6 +25,7 @@ from shm.region import Region, RegionName
 
 FROM_OLDEST = 0
 FROM_NEWEST = -1
+REQUEST_BITS = 8192
 _NAME_BYTES = 31
 _WAIT_RINGS = 64
 
@@ -76,9 +77,12 @@ class Consumer(Reader):
         self.seek(seq)
         self._lapped_before = lapped - self.lost
 
-    def request_snapshot(self, instrument_index: int) -> None:
-        """Ask the producer to publish the snapshot of one instrument again (index within its id block)."""
-        lib.tr_request_snapshot(self.control_region.pointer, instrument_index)
+    def request_snapshot(self, instrument_id: int) -> None:
+        """Ask the producer to publish the snapshot of one of its instruments again.
+
+        The request is the id modulo REQUEST_BITS, more than any collector's block of ids has.
+        """
+        lib.tr_request_snapshot(self.control_region.pointer, instrument_id)
 
     def detach(self) -> None:
         """Leave in good order: the entry keeps the cursor for the next process of this name."""

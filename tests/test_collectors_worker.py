@@ -176,7 +176,7 @@ def test_a_consumer_gets_the_snapshot_that_it_asks_for(bench: Bench) -> None:
     bench.start_collector(port)
     bench.until("kraken", lambda f: f.values["books_live"] == 2)
     consumer = join(ring_name(bench.instance, "kraken", "events"), "asker", EVENT, start=-1)
-    consumer.request_snapshot(1)
+    consumer.request_snapshot(FIRST_ID + 1)
     records = np.empty(4096, EVENT)
     begins: list[np.ndarray] = []
     end = time.monotonic() + WAIT_S
