@@ -82,3 +82,4 @@ class StateReason(IntEnum):
     RESTART = 8
     UNSUBSCRIBED = 9
     VENUE_REFUSED = 10
+    NEW_VERSION = 11

@@ -5,6 +5,8 @@
 
 #include "decimal.h"
 #include "level_text.h"
+#include "live_feed_api.h"
+#include "row_text.h"
 #include "timestamp.h"
 
 static const int64_t side_of[2] = {TR_BID, TR_ASK};
@@ -13,7 +15,9 @@ struct frame {
     tr_live *live;
     int64_t flags;
     int64_t ts_recv;
+    int64_t venue_seq;
     int64_t n[2]; /* pairs of bids, then of asks, in the outlet's scratch */
+    int is_rows;  /* the text is of row_text.h, not of level_text.h */
 };
 
 /* ---- refusals ---- */
@@ -77,25 +81,53 @@ static void raise_floor(tr_live *l, const struct tr_level_scan *scan) {
             l->tail->floor_scale[i] = scan->needed[i];
 }
 
+static int scan_rows(struct frame *f, struct tr_row_scan *scan, const char *const text[2],
+                     const int64_t bytes[2]) {
+    int result = TR_FRAME_OK;
+    for (int i = 0; i < 2; i++) {
+        if (bytes[i] <= 0)
+            continue;
+        const int64_t side = f->flags & TR_FLAG_BOTH_SIDES ? 0 : side_of[i];
+        const int status = tr_scan_rows(scan, text[i], text[i] + bytes[i], side, f->n);
+        if (status && status != TR_FRAME_TOO_MANY_DIGITS)
+            return status;
+        result = status ? status : result;
+    }
+    if (scan->time && tr_read_time(scan->time, scan->time_end - scan->time, &scan->level.ts_newest))
+        return TR_FRAME_NOT_A_NUMBER;
+    return result;
+}
+
+/* An update with more decimals than the version: whether the book can be widened to hold them. */
+static int64_t wants_wider(tr_live *l) {
+    l->want_price_scale = l->tail->floor_scale[0] > l->price_scale ? l->tail->floor_scale[0] : l->price_scale;
+    l->want_qty_scale = l->tail->floor_scale[1] > l->qty_scale ? l->tail->floor_scale[1] : l->qty_scale;
+    return tr_live_fits_wanted(l);
+}
+
 static int64_t scan_frame(struct frame *f, const char *const text[2], const int64_t bytes[2],
                           int64_t *ts_newest) {
     tr_live *l = f->live;
     tr_outlet *o = l->outlet;
     const int is_snapshot = (f->flags & TR_FLAG_SNAPSHOT) != 0;
-    struct tr_level_scan scan = {
-        .scale = {l->version ? l->price_scale : -1, l->version ? l->qty_scale : -1},
-        .pairs = o->pairs,
-        .capacity = o->max_levels,
+    struct tr_row_scan rows = {
+        .level = {.scale = {l->version ? l->price_scale : -1, l->version ? l->qty_scale : -1},
+                  .pairs = o->pairs,
+                  .capacity = o->max_levels},
     };
-    int64_t status = scan_texts(f, &scan, text, bytes);
+    struct tr_level_scan *scan = &rows.level;
+    int64_t status = f->is_rows ? scan_rows(f, &rows, text, bytes) : scan_texts(f, scan, text, bytes);
     if (is_snapshot && (status == TR_FRAME_OK || status == TR_FRAME_TOO_MANY_DIGITS)) {
-        const int64_t settled = settle_scales(l, &scan);
+        const int64_t settled = settle_scales(l, scan);
         if (settled)
             return settled;
+        memcpy(l->tail->text_is_fixed, rows.has_zeros, sizeof rows.has_zeros);
     } else if (status == TR_FRAME_TOO_MANY_DIGITS) {
-        raise_floor(l, &scan);
+        raise_floor(l, scan);
+        if (f->is_rows && wants_wider(l))
+            return TR_FRAME_WIDER;
     }
-    *ts_newest = scan.ts_newest;
+    *ts_newest = scan->ts_newest;
     return status;
 }
 
@@ -115,12 +147,6 @@ static int grow_book(tr_live *l, int64_t levels) {
     free(l->book);
     l->book = wider;
     return 1;
-}
-
-static void stage_level(struct frame *f, int64_t side, uint8_t marks, int64_t price, int64_t qty) {
-    struct tr_event *e = tr_stage(f->live->outlet, f->live, TR_KIND_LEVEL,
-                                  (uint8_t)(marks | (side > 0 ? TR_MARK_BUY : TR_MARK_SELL)), f->ts_recv);
-    tr_words(e, price, qty, 0, f->live->frame_no);
 }
 
 static void note_change(struct tr_live_tail *t, int64_t side, int64_t distance) {
@@ -147,7 +173,7 @@ static int cut_to_depth(struct frame *f, int64_t side) {
         return 0;
     tr_book_truncate(l->book, side, l->depth, o->cut_prices);
     for (int64_t i = 0; i < cut; i++)
-        stage_level(f, side, 0, o->cut_prices[i], 0);
+        tr_stage_level(l, side, 0, o->cut_prices[i], 0, f->venue_seq, f->ts_recv);
     note_change(l->tail, side, l->depth);
     return 1;
 }
@@ -175,7 +201,7 @@ static int64_t apply_update(struct frame *f) {
             }
             if (change != TR_BOOK_SAME)
                 note_change(l->tail, side, distance);
-            stage_level(f, side, 0, pair->price, pair->qty);
+            tr_stage_level(l, side, 0, pair->price, pair->qty, f->venue_seq, f->ts_recv);
         }
     }
     tr_count(o, TR_COUNT_LEVELS_ABSENT, absent);
@@ -204,38 +230,7 @@ static int64_t load_snapshot(struct frame *f) {
     return TR_FRAME_OK;
 }
 
-/* ---- staging a snapshot, and what closes a frame ---- */
-
-/* SNAPSHOT_BEGIN, every level from the worst to the best of a side (each an append in a consumer's book), _END. */
-static int stage_snapshot(struct frame *f) {
-    tr_live *l = f->live;
-    tr_outlet *o = l->outlet;
-    const int64_t bids = tr_book_count(l->book, TR_BID);
-    const int64_t asks = tr_book_count(l->book, TR_ASK);
-    if (!tr_outlet_reserve(o, bids + asks + 2))
-        return 0;
-    tr_words(tr_stage(o, l, TR_KIND_SNAPSHOT_BEGIN, TR_MARK_SNAPSHOT, f->ts_recv), bids + asks, l->depth,
-             l->version, l->frame_no);
-    for (int s = 0; s < 2; s++) {
-        const struct tr_level_pair *levels = tr_book_side_read(l->book, side_of[s]);
-        const int64_t n = s == 0 ? bids : asks;
-        for (int64_t i = 0; i < n; i++)
-            stage_level(f, side_of[s], TR_MARK_SNAPSHOT, levels[i].price, levels[i].qty);
-    }
-    tr_words(tr_stage(o, l, TR_KIND_SNAPSHOT_END, TR_MARK_SNAPSHOT, f->ts_recv), bids, asks, l->version,
-             l->frame_no);
-    return 1;
-}
-
-static void stage_quote(struct frame *f) {
-    tr_live *l = f->live;
-    int64_t top[4];
-    tr_book_top(l->book, top);
-    if (memcmp(top, l->tail->top, sizeof top) == 0)
-        return;
-    memcpy(l->tail->top, top, sizeof top);
-    tr_words(tr_stage(l->outlet, l, TR_KIND_QUOTE, 0, f->ts_recv), top[0], top[1], top[2], top[3]);
-}
+/* ---- what closes a frame ---- */
 
 static int64_t check_frame(struct frame *f, int64_t checksum) {
     tr_live *l = f->live;
@@ -245,9 +240,10 @@ static int64_t check_frame(struct frame *f, int64_t checksum) {
             t->stale_from[i] = t->nearest[i];
     if (tr_book_crossed(l->book))
         return TR_FRAME_CROSSED;
-    if (!(f->flags & TR_FLAG_CHECKSUM))
+    if (!(f->flags & (TR_FLAG_CHECKSUM | TR_FLAG_CHECKSUM_OKX)))
         return TR_FRAME_OK;
-    const int is_right = tr_live_crc_kraken(l) == checksum;
+    const int is_right =
+        (f->flags & TR_FLAG_CHECKSUM ? tr_live_crc_kraken(l) : tr_live_crc_okx(l)) == checksum;
     tr_count(l->outlet, is_right ? TR_COUNT_CHECKSUMS_OK : TR_COUNT_CHECKSUMS_BAD, 1);
     return is_right ? TR_FRAME_OK : TR_FRAME_CHECKSUM;
 }
@@ -271,11 +267,7 @@ static int64_t close_frame(struct frame *f) {
 
 static int64_t settle_time(tr_live *l, const char *time, int64_t bytes, int64_t ts_newest, int64_t ts_recv) {
     int64_t ts = ts_newest;
-    if (bytes > 2 && time[0] == '"' && time[bytes - 1] == '"') {
-        time++;
-        bytes -= 2;
-    }
-    if (bytes > 0 && tr_rfc3339_to_ns(time, time + bytes, &ts))
+    if (bytes > 0 && tr_read_time(time, bytes, &ts))
         return TR_FRAME_NOT_A_NUMBER;
     if (ts == 0)
         ts = l->ts_event ? l->ts_event : ts_recv;
@@ -309,7 +301,7 @@ static int64_t run_frame(struct frame *f, const char *const text[2], const int64
     if (!status)
         status = check_frame(f, checksum);
     if (!status && is_snapshot) {
-        if (!stage_snapshot(f))
+        if (!tr_live_stage_snapshot(l, f->ts_recv))
             return refuse(f, TR_FRAME_TOO_LARGE);
         l->state = TR_STATE_LIVE;
         l->book_is_valid = 1;
@@ -318,8 +310,14 @@ static int64_t run_frame(struct frame *f, const char *const text[2], const int64
     }
     if (status)
         return refuse(f, status);
-    stage_quote(f);
+    tr_live_stage_quote(l, f->ts_recv);
     return close_frame(f);
+}
+
+static int64_t end_frame(const struct frame *f, int64_t status) {
+    if ((f->flags & TR_FLAG_ENDS_FRAME) && status >= 0)
+        tr_count(f->live->outlet, status, 1);
+    return status;
 }
 
 int64_t tr_live_levels(tr_live *l, int64_t flags, const char *bids, int64_t bids_bytes, const char *asks,
@@ -328,49 +326,14 @@ int64_t tr_live_levels(tr_live *l, int64_t flags, const char *bids, int64_t bids
     struct frame f = {.live = l, .flags = flags, .ts_recv = ts_recv};
     const char *const text[2] = {bids, asks};
     const int64_t bytes[2] = {bids_bytes, asks_bytes};
-    const int64_t status = run_frame(&f, text, bytes, time, time_bytes, checksum);
-    if ((flags & TR_FLAG_ENDS_FRAME) && status >= 0)
-        tr_count(l->outlet, status, 1);
-    return status;
+    return end_frame(&f, run_frame(&f, text, bytes, time, time_bytes, checksum));
 }
 
-/* ---- states ---- */
-
-static void stage_gap(tr_live *l, int64_t gap_reason, int64_t frames_lost, int64_t ts_recv) {
-    tr_outlet *o = l->outlet;
-    if (l->ts_event == 0)
-        l->ts_event = o->ts_event ? o->ts_event : ts_recv;
-    if (gap_reason <= 0)
-        return;
-    tr_words(tr_stage(o, l, TR_KIND_GAP, 0, ts_recv), 0, 0, frames_lost, gap_reason);
-    tr_count(o, TR_COUNT_GAPS + gap_reason, 1);
-}
-
-int64_t tr_live_gap(tr_live *l, int64_t gap_reason, int64_t frames_lost, int64_t ts_recv) {
-    if (!tr_outlet_reserve(l->outlet, 1))
-        return TR_FRAME_NOT_PUBLISHED;
-    stage_gap(l, gap_reason, frames_lost, ts_recv);
-    return tr_outlet_flush(l->outlet) < 0 ? TR_FRAME_NOT_PUBLISHED : TR_FRAME_OK;
-}
-
-int64_t tr_live_set_state(tr_live *l, int64_t state, int64_t state_reason, int64_t gap_reason,
-                          int64_t frames_lost, int64_t ts_recv) {
-    tr_outlet *o = l->outlet;
-    if (!tr_outlet_reserve(o, 2))
-        return TR_FRAME_NOT_PUBLISHED;
-    l->state = state;
-    if (state != TR_STATE_LIVE && state != TR_STATE_STALE)
-        l->book_is_valid = 0;
-    stage_gap(l, gap_reason, frames_lost, ts_recv);
-    tr_words(tr_stage(o, l, TR_KIND_STATE, 0, ts_recv), state, state_reason, l->version, l->frame_no);
-    return tr_outlet_flush(o) < 0 ? TR_FRAME_NOT_PUBLISHED : TR_FRAME_OK;
-}
-
-int64_t tr_live_republish(tr_live *l, int64_t ts_recv) {
-    struct frame f = {.live = l, .ts_recv = ts_recv};
-    if (!l->book_is_valid)
-        return TR_FRAME_NO_SNAPSHOT;
-    if (!stage_snapshot(&f))
-        return TR_FRAME_TOO_LARGE;
-    return tr_outlet_flush(l->outlet) < 0 ? TR_FRAME_NOT_PUBLISHED : TR_FRAME_OK;
+int64_t tr_live_rows(tr_live *l, int64_t flags, const char *bids, int64_t bids_bytes, const char *asks,
+                     int64_t asks_bytes, const char *time, int64_t time_bytes, int64_t checksum,
+                     int64_t venue_seq, int64_t ts_recv) {
+    struct frame f = {.live = l, .flags = flags, .ts_recv = ts_recv, .venue_seq = venue_seq, .is_rows = 1};
+    const char *const text[2] = {bids, asks};
+    const int64_t bytes[2] = {bids_bytes, asks_bytes};
+    return end_frame(&f, run_frame(&f, text, bytes, time, time_bytes, checksum));
 }

@@ -53,6 +53,8 @@ struct tr_live_tail {
     int64_t floor_scale[2]; /* decimals that refused numbers needed: the next version has at least these */
     int64_t crc_width[2];   /* decimals of price and qty as the last snapshot wrote them */
     int64_t top[4];         /* of the last QUOTE */
+    int64_t gap_edges[2];   /* venue numbers that the next GAP names */
+    int text_is_fixed[2];   /* prices, quantities of the last snapshot keep zeros at their end */
     int64_t nearest[2];     /* distance from the best of the nearest level changed in this frame: bid, ask */
     int64_t stale_from[2];  /* distance from the best of the nearest level that changed since its text was written */
     int64_t crc;
@@ -85,6 +87,19 @@ static inline void tr_words(struct tr_event *e, int64_t a, int64_t b, int64_t c,
     e->word_2 = c;
     e->word_3 = d;
 }
+
+/* Stage one LEVEL; the caller has reserved the room. */
+static inline void tr_stage_level(tr_live *l, int64_t side, uint8_t marks, int64_t price, int64_t qty, int64_t venue_seq,
+                                  int64_t ts_recv) {
+    marks = (uint8_t)(marks | (side > 0 ? TR_MARK_BUY : TR_MARK_SELL));
+    tr_words(tr_stage(l->outlet, l, TR_KIND_LEVEL, marks, ts_recv), price, qty, venue_seq, l->frame_no);
+}
+
+/* Stage the whole book as SNAPSHOT_BEGIN .. _END; 0 when memory is short. */
+int tr_live_stage_snapshot(tr_live *l, int64_t ts_recv);
+
+/* Stage a QUOTE when the top differs from that of the last one. */
+void tr_live_stage_quote(tr_live *l, int64_t ts_recv);
 
 /* Publish what is staged, the last record marked LAST_IN_FRAME. First seq, 0 when nothing was staged, or < 0. */
 int64_t tr_outlet_flush(tr_outlet *o);

@@ -36,7 +36,11 @@ enum tr_count {
     TR_COUNT_TRADES = 27,
     TR_COUNT_TRADES_DUPLICATE = 28,
     TR_COUNT_BOOKS = 29,
-    TR_COUNTS = 30
+    TR_COUNT_WIDENINGS = 30,
+    TR_COUNT_STALE = 31,
+    TR_COUNT_ORACLE_AGREE = 32,
+    TR_COUNT_ORACLE_DISAGREE = 33,
+    TR_COUNTS = 34
 };
 
 /* `flags` of tr_live_levels and tr_live_trade. */

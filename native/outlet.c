@@ -156,19 +156,6 @@ void tr_live_publish_book(tr_live *l, int64_t event_seq, int64_t ts_recv) {
 
 /* ---- trades ---- */
 
-static int64_t read_time(const char *p, int64_t bytes, int64_t *ns) {
-    const int quoted = bytes >= 2 && p[0] == '"' && p[bytes - 1] == '"';
-    const char *end = p + bytes - quoted;
-    struct tr_decimal seconds;
-    const char *next;
-    p += quoted;
-    if (end - p > 4 && p[4] == '-')
-        return tr_rfc3339_to_ns(p, end, ns);
-    if (tr_decimal_read(p, end, &seconds, &next) || next != end)
-        return -1;
-    return tr_seconds_to_ns(&seconds, ns);
-}
-
 /* One number that fills its whole text; TOO_MANY_DIGITS still tells in `needed` what scale it wants. */
 static int64_t read_whole(const char *p, int64_t bytes, int64_t scale, int64_t *value, int64_t *width,
                           int64_t *needed) {
@@ -249,7 +236,7 @@ int64_t tr_live_trade(tr_live *l, int64_t flags, const char *price, int64_t pric
     }
     if (word[0] <= 0 || word[1] <= 0)
         return TR_FRAME_OUT_OF_RANGE;
-    if (read_time(time, time_bytes, &ts))
+    if (tr_read_time(time, time_bytes, &ts))
         return TR_FRAME_NOT_A_NUMBER;
     if (trade_id && trade_id <= l->last_trade_id) {
         tr_count(l->outlet, TR_COUNT_TRADES_DUPLICATE, 1);
@@ -292,7 +279,7 @@ int64_t tr_decimal_parse(const char *text, int64_t n, int64_t scale, int64_t *va
 
 int64_t tr_time_parse(const char *text, int64_t n) {
     int64_t ns;
-    return read_time(text, n, &ns) ? -1 : ns;
+    return tr_read_time(text, n, &ns) ? -1 : ns;
 }
 
 int64_t tr_decimal_format(int64_t value, char *out24) {

@@ -1,7 +1,7 @@
 /*
  * A venue's time text becomes int64 nanoseconds since the epoch, exactly, from its digits.
  *
- * Two forms: seconds with a decimal fraction ("1618678133.365913"), and RFC 3339 ("2026-08-01T02:53:53.646219Z", offset
+ * Two forms: a number, of seconds with a decimal fraction ("1618678133.365913"), and RFC 3339 ("2026-08-01T02:53:53.646219Z", offset
  * "Z" or +hh:mm). Beyond nine decimals only zeros are accepted. Years 1970 to 2261; leap seconds (:60) are refused.
  */
 #ifndef TICKRING_TIMESTAMP_H
@@ -11,9 +11,15 @@
 
 #define TR_NS_PER_S INT64_C(1000000000)
 
-/* 0, or -1 where the number is no instant of int64 nanoseconds. */
+/* 0, or -1 where the number is no instant of int64 nanoseconds. A whole number beyond the seconds that int64 holds
+   counts ms, us or ns: which of them is told by its magnitude, years 1973 to 2262. */
 static inline int tr_seconds_to_ns(const struct tr_decimal *seconds, int64_t *ns) {
     const int32_t decimals = seconds->decimals;
+    if (decimals == 0 && seconds->mantissa >= tr_power_of_ten[11]) {
+        const int64_t m = seconds->mantissa;
+        const int64_t unit = m < tr_power_of_ten[14] ? 1000000 : m < tr_power_of_ten[17] ? 1000 : 1;
+        return __builtin_mul_overflow(m, unit, ns) ? -1 : 0;
+    }
     if (seconds->mantissa <= 0 || decimals < 0 || decimals > TR_SCALE_MAX)
         return -1;
     if (decimals > 9) {
@@ -93,6 +99,20 @@ static inline int tr_rfc3339_to_ns(const char *p, const char *end, int64_t *ns) 
     const int64_t of_day = hour * 3600 + minute * 60 + second - offset;
     *ns = (tr_days_from_date(year, month, day) * 86400 + of_day) * TR_NS_PER_S + fraction;
     return *ns < 0 ? -1 : 0;
+}
+
+/* A venue's time as it stands in JSON: a number or RFC 3339, quoted or bare. 0, or -1 where it is no instant. */
+static inline int tr_read_time(const char *p, int64_t bytes, int64_t *ns) {
+    const int quoted = bytes >= 2 && p[0] == '"' && p[bytes - 1] == '"';
+    const char *end = p + bytes - quoted;
+    struct tr_decimal seconds;
+    const char *next;
+    p += quoted;
+    if (end - p > 4 && p[4] == '-')
+        return tr_rfc3339_to_ns(p, end, ns);
+    if (tr_decimal_read(p, end, &seconds, &next) || next != end)
+        return -1;
+    return tr_seconds_to_ns(&seconds, ns);
 }
 
 #endif

@@ -57,6 +57,10 @@ COUNT_NAMES: tuple[str, ...] = (
     "trades",
     "trades_duplicate",
     "books_published",
+    "widenings",
+    "frames_stale",
+    "oracle_agree",
+    "oracle_disagree",
 )
 """What an outlet counts, in the order of enum tr_count: the names to make a worker's counters with."""
 
