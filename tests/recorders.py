@@ -24,12 +24,17 @@ def data_dir(place: Instance) -> Path:
 
 def recorder_spec(feed: Feed, **more: object) -> RecorderSpec:
     """Make the spec of a recorder of the feed: small files, a sync every 20 ms."""
-    given = {"inputs": [feed.ring], "segment_rows": 256, "sync_interval_s": 0.02, **more}
+    given = {
+        "inputs": [feed.ring],
+        "data_dir": str(data_dir(feed.place)),
+        "segment_rows": 256,
+        "sync_interval_s": 0.02,
+        **more,
+    }
     return RecorderSpec(
         instance=feed.place.name,
         worker="recorder",
         state_dir=str(feed.place.state_dir),
-        data_dir=str(data_dir(feed.place)),
         **given,
     )
 
