@@ -119,7 +119,7 @@ class FanoutOptions(WorkerOptions):
 class RecorderOptions(WorkerOptions):
     """Rings to Parquet."""
 
-    inputs: tuple[str, ...] = ("*.events", "features.features")
+    inputs: tuple[str, ...] = ("*.events", "*.instruments", "features.features")
     data_dir: str = ""
     segment_rows: Annotated[int, Meta(ge=1)] = 65_536
 
@@ -186,7 +186,9 @@ class Topology(Options):
     def rings(self) -> list[str]:
         """Return the public names of the record rings that consumers may read."""
         names = [
-            f"{name}.{ring}" for name in self.running_collectors for ring in ("events", "books")
+            f"{name}.{ring}"
+            for name in self.running_collectors
+            for ring in ("events", "books", "instruments")
         ]
         return [*names, "features.features"] if self.features.enabled else names
 
