@@ -122,7 +122,11 @@ def with_prefix(found: Bars, rows: dict[str, int]) -> Bars:
     return changed | {"real": changed["close"]}
 
 
-def agree(found: Floats, wanted: Floats) -> bool:
+# What runs from 0 to 100, or is of that order, is measured by that.
+PERCENTAGES = {"rsi", "adx", "stochastic", "williams_r", "mfi", "cci"}
+
+
+def agree(found: Floats, wanted: Floats, name: str) -> bool:
     """Whether NaNs are in the same rows and the rest is the same to 1e-9.
 
     What is below 1e-11 of the series' largest value is a difference of large values; there the
@@ -131,7 +135,8 @@ def agree(found: Floats, wanted: Floats) -> bool:
     absent = np.isnan(wanted)
     if not np.array_equal(np.isnan(found), absent):
         return False
-    largest = float(np.max(np.abs(wanted[~absent]), initial=0.0))
+    floor = 100.0 if name in PERCENTAGES else 0.0
+    largest = float(np.max(np.abs(wanted[~absent]), initial=floor))
     return np.allclose(found[~absent], wanted[~absent], rtol=1e-9, atol=1e-11 * largest)
 
 

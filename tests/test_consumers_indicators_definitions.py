@@ -17,7 +17,7 @@ def test_equals_its_definition(case: Case, tick: float) -> None:
     wanted = case.definition(*(found[i].tolist() for i in case.inputs), *case.parameters)
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
     for values, definition in zip(case.batch(found), wanted, strict=True):
-        assert agree(values, np.array(definition))
+        assert agree(values, np.array(definition), case.name)
 
 
 @pytest.mark.parametrize("case", CASES, ids=case_id)
@@ -28,7 +28,7 @@ def test_a_flat_market_has_its_defined_value(case: Case) -> None:
     wanted = case.definition(*(found[i].tolist() for i in case.inputs), *case.parameters)
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
     for values, definition in zip(case.batch(found), wanted, strict=True):
-        assert agree(values, np.array(definition))
+        assert agree(values, np.array(definition), case.name)
 
 
 def test_simple_figures() -> None:
