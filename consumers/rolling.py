@@ -109,7 +109,9 @@ def _unsigned_float(_context: Any, _word: Any) -> Any:
 
 @jit(inline="always")
 def wide_float(low: int, high: int) -> float:
-    """Return a 128-bit integer as float64."""
+    """Return a 128-bit integer as float64: one rounding, or two beyond 64 bits."""
+    if high == low >> 63:
+        return float(low)
     return float(high) * _TWO_64 + float(_unsigned_float(low))
 
 

@@ -1,23 +1,36 @@
 """FEATURES: one row per trade and per frame that changed the top of the book, 39 columns and their ready bits.
 
-**Layout** header (32 B; ts_event, ts_recv and marks of the causing record), then
+**Layout** header (32 B; kind FEATURES; ts_event, ts_recv and marks of the causing record), then
     32  source_epoch  i64    the row was computed at this record of the source ring,
     40  source_seq    i64
     48  source_index  u32    as row `source_index` of the
     52  source_count  u32    `source_count` rows which that record caused
-    56  row_no        i64    rows of this instrument so far, from 0: the k of the formulas
+    56  row_no        i64    rows of this instrument so far, from 0
     64  ready         i64    bit i set: column i of `COLUMNS` is valid; unset: it is NaN
     72  39 x f64             the columns below, in the order of `COLUMNS`
-384 bytes: 3 x 128.
+384 bytes: 3 x 128. A HEARTBEAT of the source is passed on as a row of that kind (instrument_id 0, row_no its beat_no, no
+column ready); a RESTART record has the 64 bytes that it has in EVENT.
 
-**Why it is right** Terms of the formulas: k is `row_no`; m_k the mid, p the last trade's price, b, a the best bid and
-ask, qb, qa their quantities, v_k the quantity traded by row k (0 on a row that is no trade), r_k = ln m_k - ln m_{k-1};
-mean_n and std_n run over the last n rows, std with n - 1 in the denominator. Windows count rows, never time.
-`ts_event` and record order are the only inputs besides prices and quantities: no clock is read, so live and replay
-agree.
+**Terms of the formulas** A row is written for each TRADE and each QUOTE, a change of the top at the end of a frame. k counts
+the rows of the instrument from 0 (from the last change of its scales on, where there was one); h counts them from the first
+one at which the book had both sides and bid + ask was above 0. m_k is the mid, s_k the spread, p the last trade's price, b
+and a the best bid and ask, qb and qa their quantities, v_k the quantity that row k traded (0 on a quote row), w_k the same
+signed by the taker's side (0 where the side is unknown), r_k = ln m_k - ln m_{k-1}. mean_n and std_n run over the last n
+rows, std with n - 1 in the denominator. A row without both sides repeats m and s and has ofi 0: windows go on, columns of
+the present book are not ready. Windows count rows, never time. ' means: at the last row before that had both sides. Levels
+are counted from the best; where a book has fewer, those there are.
 
-**Invariants** (1) A column is NaN exactly while its ready bit is unset. (2) Cumulative columns restart at the first row
-of a new UTC day of `ts_event`. (3) Columns are only ever appended; the ABI hash guards their order.
+**Why it is right** `ts_event` and record order are the only inputs besides prices and quantities: no clock is read, so live
+and replay agree, and a ts_event that goes back changes nothing but itself, trade_intensity and, where it crosses midnight,
+the day.
+
+**Marks** are those of the causing record. Their state is lowered to SYNCING while the worker's own book lacks a snapshot
+(after a loss, a restart of the collector, a start in mid-stream), and from LIVE to SUSPECT where the book is crossed or
+locked, or is not the one that a QUOTE tells. A TRADE marked LATE leaves `price` as it was.
+
+**Invariants** (1) A column is NaN exactly while its ready bit is unset. (2) Cumulative columns restart at a row of another
+UTC day of `ts_event` than the row before; that row's own flow is the first of the day. (3) Columns are only ever appended;
+the ABI hash guards their order.
 """
 
 from typing import NamedTuple
@@ -104,7 +117,7 @@ COLUMNS: tuple[Column, ...] = (
         "ofi",
         "base currency",
         "h >= 1",
-        "[b_k >= b'] qb_k - [b_k <= b'] qb' - [a_k <= a'] qa_k + [a_k >= a'] qa', ' = row k-1",
+        "[b_k >= b'] qb_k - [b_k <= b'] qb' - [a_k <= a'] qa_k + [a_k >= a'] qa'",
         _CKS + ", eq. 4",
     ),
     Column("ofi_mean", "base currency", "h >= 20", "mean_20(ofi)", _CKS),
@@ -129,7 +142,7 @@ COLUMNS: tuple[Column, ...] = (
         "rsi",
         "0..100",
         "h >= 14",
-        "Wilder's RSI of m over 14 rows; 50 where nothing moved",
+        "100 G / (G + L), G, L: Wilder's averages of the rises and falls of m over 14 rows; 50 where both are 0",
         "Wilder (1978)",
     ),
     Column(
@@ -147,7 +160,7 @@ COLUMNS: tuple[Column, ...] = (
         "trade_intensity",
         "1/s",
         "k >= 60",
-        "trades in the last 60 rows / max(ts_event_k - ts_event_{k-60}, 1 ms)",
+        "trades among rows k-59..k / max(ts_event_k - ts_event_{k-60}, 1 ms)",
         "arrival rate over the window",
     ),
     Column(
@@ -165,28 +178,28 @@ COLUMNS: tuple[Column, ...] = (
         "book_slope",
         "base currency per bp",
         _TOP,
-        "(S_b + S_a) / 2, S: qty of the 10 best levels of the side / their farthest distance from m in bp",
+        "(S_b + S_a) / 2, S: qty of the side's 10 best levels / distance of the last of them from m in bp, 0 at 0",
         "after Naes, Skjeltorp, J. Financial Markets 9 (2006)",
     ),
     Column(
         "multi_level_ofi",
         "base currency",
         "h >= 1",
-        "sum over levels 1..5 of ofi of that level",
+        "sum over levels 1..5 of ofi of that level; an absent bid is at -inf, an absent ask at +inf, with qty 0",
         "Xu, Gould, Howison (2018)",
     ),
     Column(
         "volume_imbalance",
         "0..1",
         "60 trades",
-        "|V_buy - V_sell| / (V_buy + V_sell) over the last 60 trades",
+        "|V_buy - V_sell| / (V_buy + V_sell) over the last 60 trades; 0 where both are 0",
         "after Easley, Lopez de Prado, O'Hara (2012), VPIN",
     ),
     Column(
         "kyle_lambda",
         "quote per base currency",
         "h >= 60",
-        "cov_60(m_k - m_{k-1}, w) / var_60(w), w: signed v (+ taker bought); 0 where var is 0",
+        "cov_60(m_k - m_{k-1}, w_k) / var_60(w); 0 where var is 0",
         "Kyle, Econometrica 53 (1985)",
     ),
     Column("queue_imbalance", "0..1", _TOP, "qb / (qb + qa)", "Gould, Bonart (2016)"),
@@ -198,7 +211,8 @@ COLUMNS: tuple[Column, ...] = (
         _PRESSURE_SOURCE,
     ),
 )
-"""Every column: name, unit, first ready row ("both sides": a bid and an ask exist), formula, source."""
+"""Every column: name, unit, rows or state from which it is ready ("both sides": the book of this row has a bid and an ask),
+formula, source."""
 
 READY_BIT: dict[str, int] = {column.name: bit for bit, column in enumerate(COLUMNS)}
 
