@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 
 from ops import show
-from ops.audit_checks import Check, checks_of
+from ops.audit_checks import checks_of
 from ops.audit_ledgers import FrameRow, RecordRow, counters_of, frame_rows, record_rows
+from ops.audit_store import Check, file_checks
 from ops.child import write_private
 from ops.options import Topology
 from ops.topology import load_topology
@@ -50,8 +51,13 @@ class Audit(msgspec.Struct, kw_only=True):
         )
 
 
-def audit(instance: str, closing: bool = False) -> Audit:
+def audit(instance: str, closing: bool = False, state_path: Path | None = None) -> Audit:
     """Close the books of a running instance, or open those that `down` closed.
+
+    Args:
+        instance: its name.
+        closing: it has just been drained; write the result.
+        state_path: where closed books are; None: the default state directory of the instance.
 
     Raises:
         NoRing: it does not run and no closed books are there.
@@ -59,7 +65,7 @@ def audit(instance: str, closing: bool = False) -> Audit:
     try:
         found = read_instance(instance)
     except NoRing:
-        return closed_books(load_topology(None, instance=instance).state_path)
+        return closed_books(state_path or load_topology(None, instance=instance).state_path)
     topology = msgspec.convert(found.config, Topology)
     return close_books(topology, Path(found.state_dir), closing)
 
@@ -68,7 +74,7 @@ def close_books(topology: Topology, state_path: Path, closing: bool) -> Audit:
     """Read everything once and add it up; `closing` also writes the result."""
     result = Audit(instance=topology.instance, ts=now_ns(), closing=closing)
     result.records = record_rows(topology, closing)
-    result.checks = checks_of(topology)
+    result.checks = checks_of(topology, closing)
     result.frames = frame_rows(topology)
     result.counters = {
         name: facts.values
@@ -95,6 +101,8 @@ def closed_books(state_path: Path) -> Audit:
     except msgspec.DecodeError as error:
         raise NoMagic(f"{path} cannot be read ({error}); remove it") from None
     result = msgspec.convert(book["audit"], Audit)
+    result.checks = [check for check in result.checks if not check.name.startswith("files")]
+    result.checks += file_checks(Path(book["data_dir"]))
     result.add_up()
     return result
 

@@ -7,12 +7,12 @@ note says so.
 
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from layouts import EVENT, FEATURES, Kind
 from ops import redis_server
-from ops.audit_ledgers import counters_of
+from ops.audit_ledgers import counters_of, ring_facts
+from ops.audit_store import Check, store_checks
 from ops.options import Topology
 from ops.rings import read_scales
 from shm.errors import AttachError
@@ -20,17 +20,8 @@ from shm.header import RingFacts
 from shm.reader import open_reader
 from shm.registry import parse_ring
 
+FEATURES_RING = "features.features"
 REDIS_PAGE = 10_000
-
-
-class Check(msgspec.Struct, kw_only=True):
-    """One independent count: `unaccounted` is how many records it misses or finds twice."""
-
-    name: str
-    expected: int
-    found: int
-    unaccounted: int
-    note: str = ""
 
 
 class Held:
@@ -59,38 +50,46 @@ class Held:
         return np.isin(self.records["kind"], [int(kind) for kind in kinds])
 
 
-def checks_of(topology: Topology) -> list[Check]:
-    """Return every check that a running, or just drained, instance allows."""
-    checks: list[Check] = []
+def checks_of(topology: Topology, closing: bool) -> list[Check]:
+    """Return every check that a running, or just drained, instance allows.
+
+    How far each reader is, is read first, its output next, its source last: so whatever it claims is in what is read later.
+    """
+    features_at = counters_of(topology.instance, "features")
+    delivered = Delivered(topology) if topology.fanout.enabled else None
+    features = _held(topology.instance, FEATURES_RING, FEATURES)
     events = {
         ring: held
         for ring in topology.expand(["*.events"])
         if (held := _held(topology.instance, ring, EVENT)) is not None
     }
-    features = _held(topology.instance, "features.features", FEATURES)
-    if topology.features.enabled and features is not None:
-        checks += features_checks(topology, events, features)
-    if topology.fanout.enabled:
-        rings = dict(events)
-        if features is not None:
-            rings["features.features"] = features
-        inputs = topology.expand(topology.fanout.inputs)
-        checks += redis_checks(topology, {r: h for r, h in rings.items() if r in inputs})
+    checks: list[Check] = []
+    if topology.features.enabled and features is not None and features_at is not None:
+        checks += features_checks(topology, events, features, features_at.values)
+    if delivered is not None:
+        rings = events if features is None else events | {FEATURES_RING: features}
+        checks += delivered.checks(rings)
+    if topology.recorder.enabled:
+        stored = topology.expand(topology.recorder.inputs)
+        facts = {r: f for r in stored if (f := ring_facts(topology.instance, r)) is not None}
+        worker = counters_of(topology.instance, "recorder")
+        checks += store_checks(topology.data_path, facts, worker, closing)
     return checks
 
 
-def features_checks(topology: Topology, events: dict[str, Held], features: Held) -> list[Check]:
-    """Each trade and each quote of a source has caused its rows, each row once, and nothing else has caused any."""
+def features_checks(
+    topology: Topology, events: dict[str, Held], features: Held, positions: dict[str, int]
+) -> list[Check]:
+    """Each trade and each quote of a source has caused its row, once, and nothing else has caused any."""
     checks = []
-    facts = counters_of(topology.instance, "features")
     rows = features.records[features.of_kinds(Kind.FEATURES)]
     for ring in topology.expand(topology.features.inputs):
         source = events.get(ring)
-        if source is None or facts is None:
+        if source is None:
             continue
         epochs = [epoch for epoch, _ in source.facts.epochs]
         mine = rows[np.isin(rows["source_epoch"], epochs)]
-        upto = facts.values.get(f"in.{ring}.seq", 0)
+        upto = positions.get(f"in.{ring}.seq", 0)
         lowest = source.first_seq
         if not features.is_whole:
             lowest = max(lowest, int(mine["source_seq"].min()) + 1 if len(mine) else upto + 1)
@@ -98,81 +97,98 @@ def features_checks(topology: Topology, events: dict[str, Held], features: Held)
         wanted = wanted[(wanted >= lowest) & (wanted <= upto)]
         within = mine[(mine["source_seq"] >= lowest) & (mine["source_seq"] <= upto)]
         note = features.note or source.note
-        if lost := facts.values.get(f"in.{ring}.lost", 0):
-            note = f"{lost} records were lost before they were read: not compared"
+        if lost := positions.get(f"in.{ring}.lost", 0):
+            note = f"{lost} records were lost before they were read: only repeats are looked for"
             wanted = np.intersect1d(wanted, within["source_seq"])
-        checks.append(_compare(f"features of {ring}", wanted, within["source_seq"], note))
+        checks.append(compare(f"features of {ring}", wanted, within["source_seq"], note))
     return checks
 
 
-def redis_checks(topology: Topology, rings: dict[str, Held]) -> list[Check]:
-    """Each trade and each row up to the progress key is an entry of its stream, with its own id, once."""
-    import redis
+class Delivered:
+    """What Redis says it has of each ring, read before the rings are."""
 
-    client = redis.Redis.from_url(redis_server.redis_url(topology))
-    try:
-        return [_redis_check(topology, client, ring, held) for ring, held in rings.items()]
-    except redis.RedisError as error:
-        unknown = Check(name="redis", expected=0, found=0, unaccounted=0)
-        unknown.note = f"Redis does not answer ({type(error).__name__}): not compared"
-        return [unknown]
-    finally:
-        client.close()
+    def __init__(self, topology: Topology) -> None:
+        import redis
 
+        self._topology = topology
+        client: Any = redis.Redis.from_url(redis_server.redis_url(topology))
+        self._client = client
+        self._error = ""
+        self._progress: dict[str, tuple[str, int]] = {}
+        try:
+            for ring in topology.expand(topology.fanout.inputs):
+                key = f"tickring:progress:{topology.instance}:{ring}"
+                uuid, seq = client.hmget(key, "uuid", "seq")
+                if uuid is not None and seq is not None:
+                    self._progress[ring] = bytes(uuid).decode(), int(seq)
+        except redis.RedisError as error:
+            self._error = type(error).__name__
 
-def _redis_check(topology: Topology, client: Any, ring: str, held: Held) -> Check:
-    kind, prefix = (
-        (Kind.FEATURES, "features") if ring == "features.features" else (Kind.TRADE, "trades")
-    )
-    progress = client.hmget(f"tickring:progress:{topology.instance}:{ring}", "uuid", "seq")
-    mine = progress[0] is not None and progress[0].decode() == held.facts.uuid
-    upto = int(progress[1]) if mine else 0
-    chosen = held.of_kinds(kind) & (held.seqs <= upto)
-    scales = read_scales(topology.instance)
-    wanted = found = missing = 0
-    trimmed = False
-    ids = held.records["instrument_id"]
-    for instrument_id in np.unique(ids[chosen]).tolist():
-        scale = scales.get(instrument_id)
-        seqs = held.seqs[chosen & (ids == instrument_id)]
-        entries: np.ndarray = np.empty(0, np.int64)
-        if scale is not None:
-            stream = f"{prefix}:{scale.venue}:{scale.symbol}"
-            entries, first = _entries(client, stream, held)
-            if client.xlen(stream) >= topology.fanout.maxlen:
-                trimmed = True
-                seqs = seqs[seqs >= first]
-        wanted += len(seqs)
-        found += int(np.isin(seqs, entries).sum())
-        missing += len(np.setdiff1d(seqs, entries)) + len(
-            np.setdiff1d(entries[entries <= upto], seqs)
+    def checks(self, rings: dict[str, Held]) -> list[Check]:
+        """Each trade and each row up to the progress key is an entry of its stream, with its own id, once."""
+        import redis
+
+        chosen = [
+            ring for ring in self._topology.expand(self._topology.fanout.inputs) if ring in rings
+        ]
+        try:
+            checks = [] if self._error else [self._check(ring, rings[ring]) for ring in chosen]
+        except redis.RedisError as error:
+            self._error = type(error).__name__
+        self._client.close()
+        if self._error:
+            note = f"Redis does not answer ({self._error}): not compared"
+            return [Check(name="redis", expected=0, found=0, unaccounted=0, note=note)]
+        return checks
+
+    def _check(self, ring: str, held: Held) -> Check:
+        is_features = ring == FEATURES_RING
+        kind, prefix = (Kind.FEATURES, "features") if is_features else (Kind.TRADE, "trades")
+        uuid, upto = self._progress.get(ring, ("", 0))
+        if uuid != held.facts.uuid:
+            upto = held.first_seq - 1
+        chosen = held.of_kinds(kind) & (held.seqs <= upto)
+        scales = read_scales(self._topology.instance)
+        wanted = found = wrong = 0
+        note = held.note
+        ids = held.records["instrument_id"]
+        for instrument_id in np.unique(ids[chosen]).tolist():
+            seqs = held.seqs[chosen & (ids == instrument_id)]
+            entries = np.empty(0, np.int64)
+            if (scale := scales.get(instrument_id)) is not None:
+                stream = f"{prefix}:{scale.venue}:{scale.symbol}"
+                entries = _entries(self._client, stream, held)
+                if self._client.xlen(stream) >= self._topology.fanout.maxlen:
+                    note = "streams have been trimmed; what they still hold was compared"
+                    seqs = seqs[seqs >= (entries[0] if len(entries) else held.first_seq)]
+            entries = entries[entries <= upto]
+            wanted += len(seqs)
+            found += len(entries)
+            wrong += compare("", seqs, entries, "").unaccounted
+        return Check(
+            name=f"redis {prefix} of {ring}",
+            expected=wanted,
+            found=found,
+            unaccounted=wrong,
+            note=note,
         )
-    note = "streams have been trimmed; what they still hold was compared" if trimmed else held.note
-    return Check(
-        name=f"redis {prefix} of {ring}",
-        expected=wanted,
-        found=found,
-        unaccounted=missing,
-        note=note,
-    )
 
 
-def _entries(client: Any, stream: str, held: Held) -> tuple[np.ndarray, int]:
-    """Return the seqs of a stream's entries that the ring's records became, gap entries left out, and the first of all."""
+def _entries(client: Any, stream: str, held: Held) -> np.ndarray:
+    """Return the seqs of a stream's entries that the ring's held records became, in order; gap entries are left out."""
     epochs = [epoch for epoch, _ in held.facts.epochs]
-    at = f"{min(epochs)}-{held.first_seq}"
+    at = f"{min(epochs)}-0"
     seqs: list[int] = []
     while page := client.xrange(stream, min=at, count=REDIS_PAGE):
         for entry_id, fields in page:
             epoch, _, seq = entry_id.decode().partition("-")
-            if b"gap_from" not in fields and int(epoch) in epochs:
+            if b"gap_from" not in fields and int(epoch) in epochs and int(seq) >= held.first_seq:
                 seqs.append(int(seq))
         at = f"({page[-1][0].decode()}"
-    found = np.array(sorted(seqs), np.int64)
-    return found, int(found[0]) if len(found) else held.first_seq
+    return np.array(sorted(seqs), np.int64)
 
 
-def _compare(name: str, wanted: np.ndarray, found: np.ndarray, note: str) -> Check:
+def compare(name: str, wanted: np.ndarray, found: np.ndarray, note: str) -> Check:
     """Count what is missing, what nothing asked for, and what is there more than once."""
     unique, times = np.unique(found, return_counts=True)
     wrong = len(np.setdiff1d(wanted, unique)) + len(np.setdiff1d(unique, wanted))

@@ -30,6 +30,12 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON docu
 InstanceName = Annotated[
     str, Parameter(name=["--instance", "-i"], env_var="TICKRING_INSTANCE", help="Which instance.")
 ]
+OptionalInstance = Annotated[
+    str | None,
+    Parameter(
+        name=["--instance", "-i"], env_var="TICKRING_INSTANCE", help="Another name than the TOML's."
+    ),
+]
 ConfigFile = Annotated[
     Path | None,
     Parameter(name=["--config", "-c"], help="TOML with overrides of ops/tickring.toml."),

@@ -79,6 +79,7 @@ def mem(
 
 @app.command
 def audit(
+    config: ConfigFile = None,
     instance: InstanceName = DEFAULT_INSTANCE,
     closing: Annotated[bool, Parameter(negative="", show=False)] = False,
     json: Json = False,
@@ -86,7 +87,10 @@ def audit(
     """Add both ledgers up from socket to Parquet and Redis; live, or from what `down` left. Exit 1 unless unaccounted 0."""
     from ops import audit as books
 
-    result = books.audit(instance, closing=closing)
+    topology = load_topology(config) if config else None
+    if topology is not None:
+        instance = topology.instance
+    result = books.audit(instance, closing, topology.state_path if topology else None)
     if json:
         show.as_json(result)
     else:
@@ -99,6 +103,7 @@ def replay(
     *files: Path,
     venue: str,
     speed: Annotated[str, Parameter(help='"max" only: as fast as it can be decoded.')] = "max",
+    features: Path | None = None,
     json: Json = False,
 ) -> int:
     """Decode recordings through the live code into private rings and print what a consumer read off them.
@@ -109,6 +114,8 @@ def replay(
         Recordings, merged by time.
     venue
         The protocol they were recorded from, e.g. kraken_v2.
+    features
+        Also write the rows that the features worker would publish to this Parquet file.
     """
     from ops import replay as player
 
@@ -116,7 +123,7 @@ def replay(
         raise ConfigurationError(
             f'--speed {speed}: "max" expected; to play in real time run `tickring up`'
         )
-    return player.run(files, venue, json)
+    return player.run(files, venue, features, json)
 
 
 @config.command(name="show")

@@ -15,6 +15,7 @@ from ops.cli_app import (
     Flag,
     InstanceName,
     Json,
+    OptionalInstance,
     app,
 )
 from ops.topology import load_topology
@@ -26,7 +27,7 @@ from shm.registry import DEFAULT_INSTANCE, read_instance
 def up(
     *names: str,
     config: ConfigFile = None,
-    instance: Annotated[str | None, Parameter(name=["--instance", "-i"])] = None,
+    instance: OptionalInstance = None,
     foreground: Annotated[bool, Flag] = False,
     json: Json = False,
 ) -> int:
@@ -125,6 +126,7 @@ def ready(
 @app.command
 def logs(
     name: str,
+    config: ConfigFile = None,
     instance: InstanceName = DEFAULT_INSTANCE,
     lines: Annotated[int, Parameter(name=["--lines", "-n"])] = 50,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="")] = False,
@@ -132,7 +134,8 @@ def logs(
     """Print the log of a worker, or of "supervisor"; also after `down`."""
     from ops import logs as files
 
-    path = _state_path(instance) / "logs" / f"{name}.log"
+    state_path = load_topology(config).state_path if config else _state_path(instance)
+    path = state_path / "logs" / f"{name}.log"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.log"))) or "none yet"
         raise ConfigurationError(f"no log of {name!r} in {path.parent}; there are: {known}")
@@ -147,7 +150,7 @@ def logs(
 @app.command
 def run(
     config: ConfigFile = None,
-    instance: Annotated[str | None, Parameter(name=["--instance", "-i"])] = None,
+    instance: OptionalInstance = None,
     seconds: Annotated[float, Parameter(name="--for")] = 20.0,
     json: Json = False,
 ) -> int:

@@ -115,7 +115,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         inner = ", ".join(f"{_name(key)} = {_toml(entry)}" for key, entry in value.items())
         return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(entry) for entry in value) + "]"
     if isinstance(value, str):
         return msgspec.json.encode(value).decode()

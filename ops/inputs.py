@@ -11,6 +11,7 @@ from collectors.captures import find_captures
 from collectors.synthetic import SyntheticSpec, SyntheticTape
 from collectors.venue_dialect import Stream
 from collectors.venue_library import list_streams
+from collectors.venues import DECODERS
 from ops.options import Subscription, Topology
 from shm.errors import ConfigurationError
 
@@ -38,24 +39,34 @@ def resolve(topology: Topology) -> Topology:
         source="captures" if paths else "synthetic",
         captures=[str(path) for path in paths],
     )
-    played = list_streams(paths) if paths else {}
     collectors = dict(topology.collectors)
-    for name, options in topology.running_collectors.items():
-        if options.url or options.subscriptions:
-            continue
-        streams = list(
-            played.get(options.venue, {})
-            if paths
-            else SyntheticTape(market_of(topology), options.venue).streams
-        )
+    for name, streams in (_played(topology, paths) if paths else _made(topology)).items():
         if not streams:
             raise ConfigurationError(
-                f"collectors.{name}: the recordings hold nothing of {options.venue}; "
-                "name others in venue.captures, or set enabled = false"
+                f"collectors.{name}: nothing is played for it; name other recordings in venue.captures, "
+                "or set enabled = false"
             )
-        wanted = subscriptions_to(streams, options.venue)
-        collectors[name] = msgspec.structs.replace(options, subscriptions=wanted)
+        wanted = subscriptions_to(streams, collectors[name].venue)
+        collectors[name] = msgspec.structs.replace(collectors[name], subscriptions=wanted)
     return msgspec.structs.replace(topology, venue=venue, collectors=collectors)
+
+
+def check_streams(topology: Topology) -> None:
+    """Refuse two collectors that would write one Redis stream: their records' ids would not rise.
+
+    Raises:
+        ConfigurationError: the venue, the symbol and both collectors.
+    """
+    owners: dict[tuple[str, str], str] = {}
+    for name, options in topology.running_collectors.items():
+        venue = DECODERS[options.venue].venue
+        for symbol in {symbol for wanted in options.subscriptions for symbol in wanted.symbols}:
+            other = owners.setdefault((venue, symbol), name)
+            if other != name:
+                raise ConfigurationError(
+                    f"collectors.{name}.subscriptions: {symbol} of {venue} is subscribed to by {other} too; "
+                    "each instrument belongs to one collector"
+                )
 
 
 def capture_files(topology: Topology) -> list[Path]:
@@ -82,6 +93,36 @@ def capture_files(topology: Topology) -> list[Path]:
             'name files in venue.captures, or use venue.source = "synthetic"'
         )
     return []
+
+
+def _wanting(topology: Topology) -> list[str]:
+    """Return the collectors that take what is played."""
+    return [
+        name
+        for name, options in topology.running_collectors.items()
+        if not options.url and not options.subscriptions
+    ]
+
+
+def _played(topology: Topology, paths: list[Path]) -> dict[str, list[Stream]]:
+    """Return what recordings hold for each collector."""
+    played = list_streams(paths)
+    return {
+        name: list(played.get(topology.collectors[name].venue, {})) for name in _wanting(topology)
+    }
+
+
+def _made(topology: Topology) -> dict[str, list[Stream]]:
+    """Deal the synthetic market's instruments out, because each belongs to one collector."""
+    market = market_of(topology)
+    names = _wanting(topology)
+    found: dict[str, list[Stream]] = {name: [] for name in names}
+    for i in range(len(market.instruments)):
+        name = names[i * len(names) // len(market.instruments)] if names else ""
+        own = msgspec.structs.replace(market, instruments=market.instruments[i : i + 1])
+        if name:
+            found[name] += SyntheticTape(own, topology.collectors[name].venue).streams
+    return found
 
 
 def market_of(topology: Topology) -> SyntheticSpec:

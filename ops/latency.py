@@ -4,6 +4,8 @@
     ring -> features    the row's publish_delta_ns less that of the record which caused it: visible to visible
     end to end          the row's publish_delta_ns: socket callback to visible in the features ring
 
+Only what came in after `begin` counts: a row that waited for a worker to start tells nothing of the hop.
+
 **Why it is right** All deltas are differences of one host's wall clock, which may be set. A delta of 0 (the clock went back) or
 2**32 - 1 ns (saturated) is counted as `flagged` and left out, and steps of the clock during the measurement are told.
 """
@@ -61,7 +63,13 @@ class Sampler:
         self.missed = 0
         """Records that were overwritten before they were sampled."""
         self.clock_steps = 0
+        self._since_ns = 2**63 - 1
         self._offset_ns = now_ns() - monotonic_ns()
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self.sample()
+        self._since_ns = now_ns()
 
     def sample(self) -> None:
         """Take in what has come since."""
@@ -73,6 +81,7 @@ class Sampler:
             self._sample_events(ring)
         while (found := self._poll(FEATURES_RING, FEATURES)) is not None:
             rows = found[0][found[0]["kind"] == int(Kind.FEATURES)]
+            rows = rows[rows["ts_recv"] >= self._since_ns]
             self._rows.append(
                 _Rows(
                     rows["source_epoch"].copy(),
@@ -111,7 +120,8 @@ class Sampler:
             if not self.first_record_ns and data.any():
                 first = int(np.flatnonzero(data)[0])
                 self.first_record_ns = int(records["ts_recv"][first]) + int(delta[first])
-            self._frames.append(delta[data & (records["marks"] & int(Mark.LAST_IN_FRAME) > 0)])
+            ends = data & (records["marks"] & int(Mark.LAST_IN_FRAME) > 0)
+            self._frames.append(delta[ends & (records["ts_recv"] >= self._since_ns)])
             causes = np.isin(records["kind"], [int(Kind.TRADE), int(Kind.QUOTE)])
             seqs = np.arange(first_seq, first_seq + len(records), dtype=np.int64)
             self._deltas.setdefault(epoch, []).append((seqs[causes], delta[causes]))

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ops import logs
-from ops.inputs import resolve
+from ops.inputs import check_streams, resolve
 from ops.mem import check_room
 from ops.options import Topology
 from ops.plan import Plan, make_plan
@@ -28,6 +28,7 @@ class CannotStart(TickringError):
 
 def prepare(topology: Topology) -> Plan:
     """Return the plan, with everything checked that can be checked before a process starts."""
+    check_streams(topology)
     plan = make_plan(topology)
     check_room(topology)
     for directory in (plan.state_path, plan.run_dir, plan.log_dir):

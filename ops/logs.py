@@ -58,7 +58,15 @@ def last_words(path: Path, start: int) -> str:
             ]
     except FileNotFoundError:
         return ""
-    return _in_words(lines[-1]) if lines else ""
+    return _in_words(lines[_reason(lines)]) if lines else ""
+
+
+def _reason(lines: list[str]) -> int:
+    """Return which line tells why: the last one, or of a fatal error what was said just before its stacks."""
+    for i, line in enumerate(lines):
+        if line.startswith("Fatal Python error"):
+            return max(0, i - 1)
+    return len(lines) - 1
 
 
 def _in_words(line: str) -> str:

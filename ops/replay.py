@@ -143,24 +143,46 @@ def chunks_of(frames: Sequence[Frame], half: int) -> Iterator[Sequence[Frame]]:
         yield frames[start:]
 
 
-def play(paths: Sequence[Path], venue: str) -> tuple[Report, list[Capture]]:
-    """Replay recordings; returns the report and the files that end in their middle."""
+def play(
+    paths: Sequence[Path], venue: str, features: Path | None = None
+) -> tuple[Report, list[Capture]]:
+    """Replay recordings; returns the report and the files that end in their middle.
+
+    Args:
+        paths: recordings.
+        venue: whose frames they hold.
+        features: Parquet file to write the rows of the features engine to, if wanted.
+
+    Raises:
+        ConfigurationError: an unknown venue, no recording, or a damaged one.
+    """
     decoder_of(venue)
     frames, truncated = load(paths)
     player = Player(venue, max((len(frame.data) for frame in frames), default=0))
     books = ReplayBooks()
+    rows = None
+    if features is not None:
+        from ops.replay_features import (
+            ReplayFeatures,  # numba and pyarrow, only where they are needed
+        )
+
+        rows = ReplayFeatures(books, player.events.producer.epoch)
     for chunk in chunks_of(frames, player.half):
         player.decode(chunk)
         for records, _ in player.instruments.drain():
             books.take_instruments(records)
         for records, _ in player.events.drain():
             books.take(records)
+            if rows is not None:
+                rows.take(records)
+    if rows is not None and features is not None:
+        rows.write(features)
     return _report(frames, player, books, len(truncated)), truncated
 
 
-def run(paths: Sequence[Path], venue: str, as_json: bool) -> int:
+def run(paths: Sequence[Path], venue: str, features: Path | None, as_json: bool) -> int:
     """Replay, print, and return the exit status."""
-    report, truncated = play(paths, venue)
+    report, truncated = play(paths, venue, features)
     for capture in truncated:
         assert capture.ending is not None
         show.complain(

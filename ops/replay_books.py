@@ -75,6 +75,15 @@ class ReplayBooks:
             elif kind == Kind.GAP:
                 self.gaps += 1
 
+    def scales(self, instrument_id: int, version: int) -> tuple[int, int] | None:
+        """Return the decimals of price and quantity of a version (0: the newest) of an instrument; None: not known."""
+        wanted = version or max((v for i, v in self._scales if i == instrument_id), default=0)
+        return self._scales.get((instrument_id, wanted))
+
+    def symbol(self, instrument_id: int) -> str:
+        """Return the venue's own string of an instrument, "" while no record has told it."""
+        return self._symbols.get(instrument_id, "")
+
     def rows(self) -> dict[str, BookRows]:
         """Return every book that has had a snapshot, by symbol."""
         found = {}

@@ -65,6 +65,7 @@ def run(topology: Topology, seconds: float, as_json: bool) -> int:
         if not reasons and not stop.is_set:
             ready_s = (monotonic_ns() - began_ns) / 1e9
             show.complain(f"ready after {ready_s:.1f} s; running for {seconds:g} s")
+            sampler.begin()
             _sample(sampler, stop, seconds)
         elif reasons:
             show.complain("not ready: " + "; ".join(reasons))

@@ -25,7 +25,7 @@ class Mistakes(ConfigurationError):
 
 
 def convert(table: Mapping[str, Any], kind: type[Any], found: list[str], path: str = "") -> Any:
-    """Return `table` as the Struct `kind`; what is wrong is appended to `found`, its default taken instead."""
+    """Return `table` as the Struct `kind`, or None; what is wrong is appended to `found`, its default taken instead."""
     hints = get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
     for key, value in table.items():
@@ -33,9 +33,8 @@ def convert(table: Mapping[str, Any], kind: type[Any], found: list[str], path: s
         if key not in hints:
             found.append(f"{at}: unknown key{_nearest(key, path, list(hints))}")
             continue
-        before = len(found)
         converted = _value(value, hints[key], found, at)
-        if len(found) == before:
+        if converted is not None:
             values[key] = converted
     required = [
         field.name
@@ -73,9 +72,13 @@ def _value(value: Any, hint: Any, found: list[str], at: str) -> Any:
     inner = _struct_in(hint)
     origin = get_origin(hint)
     if inner is not None and origin is dict and isinstance(value, Mapping):
-        return {name: _value(entry, inner, found, f"{at}.{name}") for name, entry in value.items()}
+        entries = {
+            name: _value(entry, inner, found, f"{at}.{name}") for name, entry in value.items()
+        }
+        return {name: entry for name, entry in entries.items() if entry is not None}
     if inner is not None and origin is list and isinstance(value, list):
-        return [_value(entry, inner, found, f"{at}[{i}]") for i, entry in enumerate(value)]
+        listed = [_value(entry, inner, found, f"{at}[{i}]") for i, entry in enumerate(value)]
+        return [entry for entry in listed if entry is not None]
     if inner is not None and isinstance(value, Mapping):
         return convert(value, inner, found, at)
     try:

@@ -1,0 +1,254 @@
+"""The whole pipeline in real processes: killed, restarted, adopted, drained; the books close and nothing stays."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Instance
+
+from shm.registry import files_of
+
+ROOT = Path(__file__).resolve().parent.parent
+READY_S = 150
+"""The first start compiles the numba code; later ones take it from the cache."""
+
+TOPOLOGY = """
+instance = "{name}"
+[venue]
+source = "synthetic"
+frames_per_s = 400.0
+[collectors.kraken]
+event_slots = 32768
+book_slots = 256
+instrument_slots = 1024
+instrument_ids = 100
+[collectors.kraken_v1]
+event_slots = 32768
+book_slots = 256
+instrument_slots = 1024
+instrument_ids = 100
+[features]
+slots = 16384
+"""
+
+
+class Pipeline:
+    """An instance that is driven by the command line, as an operator would."""
+
+    def __init__(self, instance: Instance, text: str = TOPOLOGY) -> None:
+        self.name = instance.name
+        self.state = instance.state_dir / instance.name
+        self.file = instance.state_dir / "topology.toml"
+        self.file.write_text(text.format(name=instance.name))
+        self.environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def call(self, *words: str, timeout_s: float = READY_S + 30) -> subprocess.CompletedProcess:
+        """Run one verb on this instance."""
+        return subprocess.run(
+            [sys.executable, "-m", "ops", *words],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            env=self.environment | {"TICKRING_INSTANCE": self.name},
+            check=False,
+        )
+
+    def read(self, *words: str) -> Any:
+        """Run one verb and return its JSON."""
+        done = self.call(*words, "--json")
+        assert done.stdout, done.stderr + self.logs()
+        return json.loads(done.stdout)
+
+    def up(self) -> None:
+        """Start, and wait until it is ready."""
+        done = self.call("up", "-c", str(self.file))
+        assert done.returncode == 0, done.stderr
+        self.ready()
+
+    def ready(self) -> None:
+        """Wait until all is well."""
+        done = self.call("ready", "--timeout", str(READY_S))
+        assert done.returncode == 0, done.stderr + self.logs()
+
+    def workers(self) -> dict[str, dict]:
+        """Return the rows of status by worker."""
+        return {row["worker"]: row for row in self.read("status")["workers"]}
+
+    def down(self) -> dict:
+        """End it, and return the closed books."""
+        done = self.call("down")
+        assert done.returncode == 0, done.stderr
+        assert files_of(self.name) == []
+        return self.read("audit")
+
+    def logs(self) -> str:
+        """Return the ends of all logs, for a failure's message."""
+        paths = sorted((self.state / "logs").glob("*.log"))
+        return "\n".join(f"== {path.name}\n{path.read_text()[-1500:]}" for path in paths)
+
+
+@pytest.fixture
+def pipeline(instance: Instance) -> Iterator[Callable[..., Pipeline]]:
+    """Make pipelines; what a failed test leaves of them is taken down."""
+    made: list[Pipeline] = []
+
+    def make(text: str = TOPOLOGY) -> Pipeline:
+        made.append(Pipeline(instance, text))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.call("down")
+
+
+def wait_for(check: Callable[[], bool], timeout_s: float = 30) -> None:
+    """Wait until `check` holds."""
+    until = time.monotonic() + timeout_s
+    while not check():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def assert_closed(books: dict) -> None:
+    """Assert that every ledger and every independent count closes, and that there was something to count."""
+    assert books["unaccounted"] == 0, json.dumps(books, indent=1)
+    assert books["closing"]
+    assert {row["worker"] for row in books["frames"]} == {"kraken", "kraken_v1"}
+    assert all(row["in_flight"] == 0 and row["lost"] == 0 for row in books["records"])
+    names = {check["name"]: check for check in books["checks"]}
+    for ring in ("kraken.events", "kraken_v1.events"):
+        assert names[f"features of {ring}"]["found"] > 0
+        assert names[f"redis trades of {ring}"]["found"] > 0
+        assert names[f"stored of {ring}"]["found"] > 0
+    assert names["files (ranges and SHA-256)"]["found"] > 0
+
+
+@pytest.mark.stress
+def test_each_worker_is_killed_in_turn_and_the_books_close(pipeline) -> None:
+    """Each is started again; no record is missing or there twice in features, Redis or Parquet."""
+    one = pipeline()
+    one.up()
+    before = one.workers()
+    assert list(before) == [
+        *("redis", "venue", "kraken", "kraken_v1", "features", "fanout", "recorder")
+    ]
+    for name, row in before.items():
+        os.kill(row["pid"], signal.SIGKILL)
+        wait_for(lambda name=name: one.workers()[name]["restarts"] == 1)
+        one.ready()
+    after = one.workers()
+    for name, row in after.items():
+        assert row["state"] == "RUNNING"
+        assert row["pid"] != before[name]["pid"]
+        assert row["restarts"] == 1
+    time.sleep(1.0)
+    assert_closed(one.down())
+
+
+@pytest.mark.stress
+def test_an_operator_s_day(pipeline) -> None:
+    """Status and exit codes before, during and after; a second up; a killed supervisor; down twice."""
+    one = pipeline()
+    assert one.call("status").returncode == 3
+    assert one.call("down").returncode == 0
+    one.up()
+    assert one.call("status").returncode == 0
+    before = one.workers()
+
+    second = one.call("up", "-c", str(one.file))
+    assert second.returncode == 4
+    assert "is up already" in second.stderr
+    assert {n: r["pid"] for n, r in one.workers().items()} == {
+        n: r["pid"] for n, r in before.items()
+    }
+
+    assert one.call("down", "fanout").returncode == 0
+    wait_for(lambda: one.workers()["fanout"]["state"] == "STOPPED")
+    degraded = one.call("status")
+    assert degraded.returncode == 1
+    assert "fanout is STOPPED" in degraded.stderr
+    assert one.call("up", "fanout").returncode == 0
+    one.ready()
+
+    supervisor = one.read("status")["supervisor_pid"]
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: one.call("status").returncode == 1)
+    running = one.workers()
+    one.up()
+    adopted = one.workers()
+    assert {n: r["pid"] for n, r in adopted.items()} == {n: r["pid"] for n, r in running.items()}
+
+    live = one.read("audit")
+    assert live["unaccounted"] == 0, json.dumps(live, indent=1)
+    assert not live["closing"]
+    rings = {row["name"]: row for row in one.read("ring", "list")}
+    assert rings["features.features"]["layout"] == "features"
+    tail = one.call("ring", "tail", "kraken.events", "-n", "5", "--json").stdout.splitlines()
+    assert len(tail) == 5
+    assert_closed(one.down())
+    assert one.call("down").returncode == 0
+    assert one.call("status").returncode == 3
+    assert "draining" in one.call("logs", "supervisor").stdout
+
+
+@pytest.mark.stress
+def test_down_without_a_supervisor_drains_what_runs(pipeline) -> None:
+    """In order, with the books closed, as the supervisor would have done."""
+    one = pipeline()
+    one.up()
+    pids = [row["pid"] for row in one.workers().values()]
+    os.kill(one.read("status")["supervisor_pid"], signal.SIGKILL)
+    assert_closed(one.down())
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+@pytest.mark.stress
+def test_the_job_prints_what_flowed_and_leaves_nothing(pipeline) -> None:
+    """`tickring run`: exit 0, latencies of each hop, unaccounted 0; from records, so they are all there."""
+    one = pipeline()
+    done = one.call("run", "-c", str(one.file), "--for", "2", "--json")
+    assert done.returncode == 0, done.stderr + one.logs()
+    report = json.loads(done.stdout)
+    assert report["unaccounted"] == 0
+    assert report["regions_left"] == report["processes_left"] == []
+    hops = {hop["hop"]: hop for hop in report["latency"]}
+    assert list(hops) == ["socket -> ring", "ring -> features", "end to end"]
+    for hop in hops.values():
+        assert hop["n"] > 0
+        assert 0 < hop["p50_ns"] <= hop["p99_ns"] <= hop["max_ns"]
+    assert report["flow"]["kraken"]["checksums_bad"] == 0
+    assert report["flow"]["kraken"]["checksums_ok"] > 0
+    assert_closed(report["audit"])
+
+
+@pytest.mark.stress
+def test_an_interrupted_job_drains_and_leaves_nothing(pipeline) -> None:
+    """Ctrl-C at any moment, here while it starts and while it runs."""
+    one = pipeline()
+    for words in ("starting instance", "ready after"):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ops", "run", "-c", str(one.file), "--for", "300", "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=one.environment,
+        )
+        assert process.stderr and process.stdout
+        with process.stderr, process.stdout:
+            for line in process.stderr:
+                if words in line:
+                    break
+            process.send_signal(signal.SIGINT)
+            rest, report = process.stderr.read(), process.stdout.read()
+        assert process.wait(60) == 0, rest + one.logs()
+        assert json.loads(report)["unaccounted"] == 0
+        assert files_of(one.name) == []
