@@ -261,7 +261,7 @@ static int64_t close_frame(struct frame *f) {
     }
     const int is_shown = l->tail->nearest[0] < TR_BOOK_DEPTH || l->tail->nearest[1] < TR_BOOK_DEPTH;
     if (seq > 0 && is_shown && (o->books || o->latest))
-        tr_live_publish_book(l, seq + records - 1, f->ts_recv);
+        tr_live_publish_book(l, seq + records - 1, f->ts_recv, 1);
     return TR_FRAME_OK;
 }
 

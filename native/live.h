@@ -27,6 +27,7 @@ struct tr_staged_trade {
     tr_live *live;
     int64_t previous_trade_id;
     int64_t previous_ts_event;
+    int64_t previous_state;
 };
 
 struct tr_outlet {
@@ -104,7 +105,8 @@ void tr_live_stage_quote(tr_live *l, int64_t ts_recv);
 /* Publish what is staged, the last record marked LAST_IN_FRAME. First seq, 0 when nothing was staged, or < 0. */
 int64_t tr_outlet_flush(tr_outlet *o);
 
-/* The frame's BOOK record, to the books ring and .latest; `event_seq` is its last EVENT. */
-void tr_live_publish_book(tr_live *l, int64_t event_seq, int64_t ts_recv);
+/* The BOOK record as of `event_seq`, the last EVENT of its frame: to .latest, and to the books ring when `to_ring`.
+   A book that is not valid shows no level. */
+void tr_live_publish_book(tr_live *l, int64_t event_seq, int64_t ts_recv, int to_ring);
 
 #endif

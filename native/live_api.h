@@ -57,6 +57,7 @@ typedef struct tr_outlet tr_outlet;
 typedef struct tr_live {
     int64_t instrument_id;
     int64_t state;
+    int64_t has_book; /* a depth was set: it goes LIVE by a snapshot; otherwise by its first trade */
     int64_t book_is_valid;
     int64_t version;
     int64_t price_scale;
@@ -98,7 +99,8 @@ int64_t tr_live_trade(tr_live *l, int64_t flags, const char *price, int64_t pric
 int64_t tr_outlet_commit(tr_outlet *o);
 void tr_outlet_abandon(tr_outlet *o);
 
-/* Publish [GAP when gap_reason > 0] STATE. A state but LIVE and STALE makes the book invalid until a snapshot. */
+/* Publish [GAP when gap_reason > 0] STATE. A state but LIVE and STALE makes the book invalid until a snapshot, and its
+   slot in `latest` empty. */
 int64_t tr_live_set_state(tr_live *l, int64_t state, int64_t state_reason, int64_t gap_reason, int64_t frames_lost, int64_t ts_recv);
 
 /* Publish a GAP and leave the state as it is: what was lost is not the book's. */

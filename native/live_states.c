@@ -70,7 +70,13 @@ int64_t tr_live_set_state(tr_live *l, int64_t state, int64_t state_reason, int64
         l->book_is_valid = 0;
     stage_gap(l, gap_reason, frames_lost, ts_recv);
     tr_words(tr_stage(o, l, TR_KIND_STATE, 0, ts_recv), state, state_reason, l->version, l->frame_no);
-    return tr_outlet_flush(o) < 0 ? TR_FRAME_NOT_PUBLISHED : TR_FRAME_OK;
+    const int64_t records = o->staged;
+    const int64_t seq = tr_outlet_flush(o);
+    if (seq < 0)
+        return TR_FRAME_NOT_PUBLISHED;
+    if (o->latest && l->has_book)
+        tr_live_publish_book(l, seq + records - 1, ts_recv, 0);
+    return TR_FRAME_OK;
 }
 
 int64_t tr_live_republish(tr_live *l, int64_t ts_recv) {

@@ -110,7 +110,12 @@ void tr_live_free(tr_live *l) {
     free(l);
 }
 
-void tr_live_set_depth(tr_live *l, int64_t depth) { l->depth = depth; }
+void tr_live_set_depth(tr_live *l, int64_t depth) {
+    l->depth = depth;
+    l->has_book = 1;
+    if (l->state == TR_STATE_LIVE && !l->book_is_valid)
+        l->state = TR_STATE_SYNCING; /* trades alone had made it LIVE */
+}
 
 void tr_live_set_version(tr_live *l, int64_t version, int64_t price_scale, int64_t qty_scale) {
     l->version = version;
@@ -120,9 +125,9 @@ void tr_live_set_version(tr_live *l, int64_t version, int64_t price_scale, int64
     memset(l->tail->top, 0, sizeof l->tail->top);
 }
 
-static void copy_side(const void *book, int64_t side, int64_t *price, int64_t *qty, uint32_t *levels) {
-    const struct tr_level_pair *pairs = tr_book_side_read(book, side);
-    const int64_t n = tr_book_count(book, side);
+static void copy_side(const tr_live *l, int64_t side, int64_t *price, int64_t *qty, uint32_t *levels) {
+    const struct tr_level_pair *pairs = tr_book_side_read(l->book, side);
+    const int64_t n = l->book_is_valid ? tr_book_count(l->book, side) : 0;
     const int64_t shown = n < TR_BOOK_DEPTH ? n : TR_BOOK_DEPTH;
     for (int64_t i = 0; i < shown; i++) {
         price[i] = pairs[n - 1 - i].price;
@@ -135,7 +140,7 @@ static void copy_side(const void *book, int64_t side, int64_t *price, int64_t *q
     *levels = (uint32_t)shown;
 }
 
-void tr_live_publish_book(tr_live *l, int64_t event_seq, int64_t ts_recv) {
+void tr_live_publish_book(tr_live *l, int64_t event_seq, int64_t ts_recv, int to_ring) {
     tr_outlet *o = l->outlet;
     struct tr_book *b = &o->book_record;
     b->ts_event = l->ts_event;
@@ -146,9 +151,9 @@ void tr_live_publish_book(tr_live *l, int64_t event_seq, int64_t ts_recv) {
     b->event_epoch = o->events->data->epoch;
     b->event_seq = event_seq;
     b->instrument_version = l->version;
-    copy_side(l->book, TR_BID, b->bid_price, b->bid_qty, &b->bid_levels);
-    copy_side(l->book, TR_ASK, b->ask_price, b->ask_qty, &b->ask_levels);
-    if (o->books && tr_publish(o->books, b) > 0)
+    copy_side(l, TR_BID, b->bid_price, b->bid_qty, &b->bid_levels);
+    copy_side(l, TR_ASK, b->ask_price, b->ask_qty, &b->ask_levels);
+    if (to_ring && o->books && tr_publish(o->books, b) > 0)
         tr_count(o, TR_COUNT_BOOKS, 1);
     if (o->latest)
         tr_latest_store(o->latest, l->tail->latest_index, b);
@@ -184,10 +189,16 @@ static int stage_trade(tr_live *l, int64_t flags, const int64_t word[2], int64_t
         o->trades = wider;
         o->trades_capacity = capacity;
     }
-    if (!tr_outlet_reserve(o, 1))
+    if (!tr_outlet_reserve(o, 2))
         return 0;
-    o->trades[o->trades_staged++] = (struct tr_staged_trade){l, l->last_trade_id, l->ts_event};
+    o->trades[o->trades_staged++] =
+        (struct tr_staged_trade){l, l->last_trade_id, l->ts_event, l->state};
     l->ts_event = ts;
+    if (!l->has_book && l->state != TR_STATE_LIVE) {
+        l->state = TR_STATE_LIVE;
+        tr_words(tr_stage(o, l, TR_KIND_STATE, 0, ts_recv), TR_STATE_LIVE, TR_REASON_SUBSCRIBED, l->version,
+                 l->frame_no);
+    }
     if (trade_id)
         l->last_trade_id = trade_id;
     const int marks = (side > 0 ? TR_MARK_BUY : side < 0 ? TR_MARK_SELL : 0) |
@@ -265,6 +276,7 @@ void tr_outlet_abandon(tr_outlet *o) {
         const struct tr_staged_trade *undo = &o->trades[--o->trades_staged];
         undo->live->last_trade_id = undo->previous_trade_id;
         undo->live->ts_event = undo->previous_ts_event;
+        undo->live->state = undo->previous_state;
     }
     o->staged = 0;
 }

@@ -174,7 +174,9 @@ def test_trades_are_the_recording_s_own(captures) -> None:
         for row in frame[1]
     ]
     trades = pipeline.of(Kind.TRADE)
-    assert len(trades) == len(expected) == len(pipeline.events()) == 10
+    assert len(trades) == len(expected) == 10
+    assert len(pipeline.of(Kind.STATE)) == len(rows) == 2
+    assert len(pipeline.events()) == 12
     for trade, (symbol, price, qty, seconds, side) in zip(trades, expected, strict=True):
         row = rows[trade["instrument_id"]]
         assert row["symbol"].decode() == symbol
