@@ -10,10 +10,6 @@ from pathlib import Path
 import pytest
 from tidy import ROOT
 
-INCLUDED_BY = {
-    "book.h": ("book", "checksum", "live", "outlet"),
-    "decimal.h": ("checksum", "live", "outlet"),
-}
 DEFECTS = {
     "the best levels are cut instead of the worst": (
         "book.c",
@@ -23,8 +19,8 @@ DEFECTS = {
     "nothing is cut": ("live.c", "if (l->depth == 0 || cut <= 0)", "if (cut <= 0 || cut > 0)"),
     "a cut is not told": (
         "live.c",
-        "for (int64_t i = 0; i < cut; i++)\n        stage_level",
-        "for (int64_t i = 1; i < cut; i++)\n        stage_level",
+        "for (int64_t i = 0; i < cut; i++)\n        tr_stage_level",
+        "for (int64_t i = 1; i < cut; i++)\n        tr_stage_level",
     ),
     "the checksum takes bids first": (
         "checksum.c",
@@ -55,7 +51,7 @@ DEFECTS = {
     "the sides change places": ("live.c", "{TR_BID, TR_ASK}", "{TR_ASK, TR_BID}"),
     "a snapshot keeps a side that it lacks": ("live.c", "tr_book_clear(l->book);", ""),
     "only a changed price is quoted": (
-        "live.c",
+        "live_states.c",
         "if (memcmp(top, l->tail->top, sizeof top) == 0)",
         "if (top[0] == l->tail->top[0] && top[2] == l->tail->top[2])",
     ),
@@ -81,6 +77,20 @@ DEFECTS = {
         "if (-up > TR_SCALE_MAX)",
     ),
 }
+
+
+def includers(native: Path, name: str) -> set[str]:
+    """Return the stems of the C files that are, or include at any depth, `name`."""
+    names, found = {name}, set()
+    while names:
+        found |= names
+        quoted = [f'#include "{name}"' for name in names]
+        names = {
+            path.name
+            for path in native.glob("*.[ch]")
+            if path.name not in found and any(line in path.read_text() for line in quoted)
+        }
+    return {Path(name).stem for name in found if name.endswith(".c")}
 
 
 class Core:
@@ -128,7 +138,7 @@ class Core:
                 text = (native / name).read_text()
                 assert text.count(old) == 1, f"{name} no longer has this line once: {old}"
                 (native / name).write_text(text.replace(old, new))
-                for stem in INCLUDED_BY.get(name, (Path(name).stem,)):
+                for stem in includers(native, name):
                     objects[stem] = self.compile(native / f"{stem}.c", native)
             library = self.folder / "shm" / "_native.abi3.so"
             command = [self.compiler, "-shared", "-o", str(library), *map(str, objects.values())]
