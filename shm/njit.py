@@ -30,7 +30,7 @@ from shm import _native
 from shm.errors import ConfigurationError
 
 _ROOT = Path(__file__).resolve().parent.parent
-_SOURCES = ("layouts/*.py", "shm/njit.py", "consumers/*.py")
+_SOURCES = ("layouts/*.py", "shm/njit.py", "consumers/*.py", "consumers/indicators/*.py")
 
 
 def source_hash() -> str:

@@ -1,9 +1,10 @@
 """What every kernel of the indicators is made with: one way to compile, one fused multiply-add, one first row.
 
-Kernels compile at their first call and are kept on disk, so that importing the package compiles
-nothing. No fast-math flag is set: a sum is added in the order in which it is written, so a batch
-loop and a streaming step that share an expression share its every bit. `fma` is the one place
-where a product is not rounded before it is added, and it says so by name.
+Kernels compile at their first call and are kept on disk under a hash of their sources
+(shm/njit.py), so that importing the package compiles nothing. No fast-math flag is set: a sum is
+added in the order in which it is written, so a batch loop and a streaming step that share an
+expression share its every bit. `fma` is the one place where a product is not rounded before it is
+added, and it says so by name.
 
 **Why it is right.** LLVM neither reorders nor contracts float operations without fast-math flags;
 `llvm.fma` is correctly rounded whether the machine has the instruction or a library call does it.
@@ -18,8 +19,9 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
-from numba.extending import intrinsic
 from numba.np import arrayobj
+
+from shm.njit import intrinsic, jit
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,18 +31,17 @@ _R = TypeVar("_R")
 # What these hold has no types of its own.
 _types: Any = numba.types
 _make_array: Any = arrayobj.make_array
-_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
 
 
 def kernel(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Compile at the first call, for the types of that call, and keep the result on disk."""
-    compiled: Callable[_P, _R] = numba.njit(**_OPTIONS)(function)
+    compiled: Callable[_P, _R] = jit(function)
     return compiled
 
 
 def part(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Compile as a part of the kernels that call it: inlined, its arguments kept in registers."""
-    compiled: Callable[_P, _R] = numba.njit(forceinline=True, **_OPTIONS)(function)
+    compiled: Callable[_P, _R] = jit(function, forceinline=True)
     return compiled
 
 
