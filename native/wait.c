@@ -96,6 +96,7 @@ static int tr_futex_wait(void *const *controls, const int64_t *entries, int64_t 
 
 static int tr_sleep(tr_reader *const *readers, void *const *controls, const int64_t *entries, int64_t n, int64_t sleep_ns) {
     int64_t registered = 1;
+    TR_HOOK(TR_W1, 0);
     for (int64_t i = 0; i < n; i++) registered &= tr_arm(controls[i], entries[i]);
     TR_HOOK(TR_W2, 0);
     if (!registered || syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) != 0) { /* W2 */
