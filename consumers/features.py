@@ -1,7 +1,7 @@
 """The features worker: every TRADE, and every change of a top, of its input rings becomes one row of 39 columns in
 `<worker>.features`.
 
-**Failure** See consumers.stateful; killed anywhere, its rows are those of a worker that was never killed.
+**Failure** See consumers.stateful: killed anywhere, its rows are those of a worker that was never killed.
 **Cost** bench_features_kernel, bench_features_latency.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 from consumers.feature_engine import FeatureEngine, Scales
 from consumers.feature_state import COUNTERS
 from consumers.instruments import InstrumentTable
-from consumers.stateful import StatefulSpec, run_stateful
+from consumers.runner import StatefulSpec, run_stateful
 from layouts import EVENT, Kind
 from shm.counters import Counters
 from shm.worker import run_worker

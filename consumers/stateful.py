@@ -17,25 +17,20 @@ Records lost to overwriting are told to the computation, and the snapshots that 
 collector.
 """
 
-import gc
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import structlog
 
 from consumers.checkpoint import Checkpoint, CheckpointStore, Position
-from consumers.loop import LOST, Input, InputSet, Stoppable, input_counters
+from consumers.loop import LOST, Input, InputSet
 from layouts import Kind
 from shm._native import lib
 from shm.clock import monotonic_ns
 from shm.counters import Counters
-from shm.njit import CompileCounter, address_of
-from shm.producer import Producer, open_ring
+from shm.njit import address_of
+from shm.producer import Producer
 from shm.reader import open_reader
-from shm.region import ring_name
-from shm.worker import StopFlag, WorkerSpec
 
 WAIT_S = 0.1
 COUNTERS = (
@@ -45,20 +40,7 @@ COUNTERS = (
     "checkpoints",
     "restored",
 )
-_CAUSED = (int(Kind.HEARTBEAT), int(Kind.RESTART), int(Kind.GAP))
 _EVERY_INDEX = 1 << 32
-
-
-class StatefulSpec(WorkerSpec, kw_only=True, forbid_unknown_fields=True):
-    """What a worker of this kind is told."""
-
-    inputs: list[str]
-    slots: int = 16384
-    """Capacity of the output ring in records, a power of two."""
-    checkpoint_s: float = 1.0
-    """Pause between checkpoints: what a restart replays at most."""
-    spin_us: float = -1.0
-    """How long to spin for a record before yielding and sleeping; -1: all the time where `cpu` pins the worker, else 20."""
 
 
 class Computation(Protocol):
@@ -312,63 +294,3 @@ class StatefulWorker:
             if i is not None:
                 last = caused[caused["source_epoch"] == epoch][-1]
                 self._told[i].note(int(last["source_seq"]), int(last["source_index"]))
-
-
-def run_stateful(
-    spec: StatefulSpec,
-    make: Callable[[Counters], Computation],
-    ring: str,
-    more_counters: Sequence[str] = (),
-    stop: Stoppable | None = None,
-) -> int:
-    """Run a computation as a worker until SIGTERM, then read its inputs to their ends; return the exit status.
-
-    Args:
-        spec: from the supervisor.
-        make: makes the computation and warms it up, so that nothing is compiled after READY.
-        ring: the output ring's second name, `<worker>.<ring>`.
-        more_counters: names that `Computation.counters` uses.
-        stop: tells the end; None: SIGTERM and SIGINT.
-    """
-    stop = stop if stop is not None else StopFlag()
-    names = [*COUNTERS, *input_counters(spec.inputs), *more_counters]
-    counters = Counters.create(spec.instance, spec.worker, names, spec.reader_group)
-    compiles = CompileCounter()
-    computation = make(counters)
-    spin_us = spec.spin_us if spec.spin_us >= 0 else (WAIT_S * 1e6 if spec.cpu >= 0 else 20.0)
-    inputs = InputSet(
-        spec.instance, spec.inputs, spec.worker, counters, computation.batch_records, spin_us
-    )
-    if not inputs.join(stop):
-        counters.set_state("STOPPED")
-        return 0
-    name = ring_name(spec.instance, spec.worker, ring)
-    output = open_ring(
-        name,
-        computation.output,
-        spec.slots,
-        spec.state_dir,
-        reader_group=spec.reader_group,
-        consumer_group=spec.consumer_group,
-    )
-    store = CheckpointStore(Path(spec.state_dir), spec.worker)
-    worker = StatefulWorker(computation, inputs, output, store, counters, spec.checkpoint_s)
-    counters.set("restored", int(worker.restore()))
-    worker.publish_restart()
-    gc.collect()
-    gc.freeze()
-    compiles.count = 0
-    counters.set_state("READY")
-    while not (stop.is_set and worker.drained()):
-        if stop.is_set:
-            counters.set_state("DRAINING")
-        worker.turn()
-        if compiles.count:
-            counters.set("compiles_after_ready", compiles.count)
-    worker.save()
-    output.stop()
-    inputs.detach()
-    counters.set_state("STOPPED")
-    inputs.close()
-    output.close()
-    return 0

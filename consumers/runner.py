@@ -1,0 +1,116 @@
+"""A computation run as a worker process: spec, counters, rings, warm-up, READY, turns until SIGTERM, a clean end.
+
+**Protocol** Counters (STARTING) and a beat from a thread while kernels are compiled or loaded; inputs, waiting for those
+that are not there yet; the output ring under a new epoch; the state restored; READY; then one thread and no compilation
+any more (what is compiled nevertheless is counted in `compiles_after_ready`). SIGTERM: the inputs are read to where they
+stood, the state is written, the ring says STOPPED.
+"""
+
+import gc
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from consumers.checkpoint import CheckpointStore
+from consumers.loop import InputSet, Stoppable, input_counters
+from consumers.stateful import COUNTERS, WAIT_S, Computation, StatefulWorker
+from shm.counters import Counters
+from shm.njit import CompileCounter
+from shm.producer import open_ring
+from shm.region import ring_name
+from shm.worker import StopFlag, WorkerSpec
+
+_BEAT_S = 0.25
+_SPIN_US = 20.0
+
+
+class StatefulSpec(WorkerSpec, kw_only=True, forbid_unknown_fields=True):
+    """What a worker of this kind is told."""
+
+    inputs: list[str]
+    slots: int = 16384
+    """Capacity of the output ring in records, a power of two."""
+    checkpoint_s: float = 1.0
+    """Pause between checkpoints: what a restart replays at most."""
+    spin_us: float = -1.0
+    """How long to spin for a record before yielding and sleeping; -1: all the time where `cpu` pins the worker, else 20."""
+
+
+@contextmanager
+def _beating(counters: Counters) -> Iterator[None]:
+    """Show life while kernels are compiled, which takes seconds where the cache is cold."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(_BEAT_S):
+            counters.heartbeat()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def run_stateful(
+    spec: StatefulSpec,
+    make: Callable[[Counters], Computation],
+    ring: str,
+    more_counters: Sequence[str] = (),
+    stop: Stoppable | None = None,
+) -> int:
+    """Run a computation as a worker until SIGTERM, then read its inputs to their ends; return the exit status.
+
+    Args:
+        spec: from the supervisor.
+        make: makes the computation and warms it up, so that nothing is compiled after READY.
+        ring: the output ring's second name, `<worker>.<ring>`.
+        more_counters: names that `Computation.counters` uses.
+        stop: tells the end; None: SIGTERM and SIGINT.
+    """
+    stop = stop if stop is not None else StopFlag()
+    names = [*COUNTERS, *input_counters(spec.inputs), *more_counters]
+    counters = Counters.create(spec.instance, spec.worker, names, spec.reader_group)
+    compiles = CompileCounter()
+    with _beating(counters):
+        computation = make(counters)
+    spin_us = spec.spin_us if spec.spin_us >= 0 else (WAIT_S * 1e6 if spec.cpu >= 0 else _SPIN_US)
+    inputs = InputSet(
+        spec.instance, spec.inputs, spec.worker, counters, computation.batch_records, spin_us
+    )
+    if not inputs.join(stop):
+        counters.set_state("STOPPED")
+        return 0
+    name = ring_name(spec.instance, spec.worker, ring)
+    output = open_ring(
+        name,
+        computation.output,
+        spec.slots,
+        spec.state_dir,
+        reader_group=spec.reader_group,
+        consumer_group=spec.consumer_group,
+    )
+    store = CheckpointStore(Path(spec.state_dir), spec.worker)
+    worker = StatefulWorker(computation, inputs, output, store, counters, spec.checkpoint_s)
+    counters.set("restored", int(worker.restore()))
+    worker.publish_restart()
+    gc.collect()
+    gc.freeze()
+    compiles.count = 0
+    counters.set_state("READY")
+    while not (stop.is_set and worker.drained()):
+        if stop.is_set:
+            counters.set_state("DRAINING")
+        worker.turn()
+        if compiles.count:
+            counters.set("compiles_after_ready", compiles.count)
+    worker.save()
+    output.stop()
+    inputs.detach()
+    counters.set_state("STOPPED")
+    inputs.close()
+    output.close()
+    return 0
