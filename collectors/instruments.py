@@ -171,8 +171,10 @@ class InstrumentTable:
                 f"instrument ids of {self.worker}: all {self.ids} from {self.first_id} on are taken, "
                 f"none is left for {symbol!r}; enlarge the worker's block in the topology"
             )
-        if not 0 < len(symbol.encode()) <= _SYMBOL_BYTES:
-            raise ConfigurationError(f"symbol {symbol[:80]!r}: 1 to {_SYMBOL_BYTES} bytes expected")
+        if not 0 < len(symbol.encode()) <= _SYMBOL_BYTES or not symbol.isprintable():
+            raise ConfigurationError(
+                f"symbol {symbol[:80]!r}: 1 to {_SYMBOL_BYTES} bytes of printable text expected"
+            )
         base, _, quote = symbol.partition("/")
         return Instrument(self.first_id + taken, symbol, base if quote else "", quote)
 

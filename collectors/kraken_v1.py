@@ -8,8 +8,7 @@ CRC-32.
     [channelID, [["price", "qty", "seconds", side, type, misc], ...], "trade", pair]
 A level is ["price", "qty", "seconds"] or, republished, ["price", "qty", "seconds", "r"]. The checksum
 covers the ten best levels a side: asks low to high, then bids high to low, each price and qty as written
-without the dot and leading zeros
-(native/live.c). After an update the book is cut to N levels.
+without the dot and leading zeros (native/checksum.c). After an update the book is cut to N levels.
 
 **Choices** `ts_event` of a book frame is its newest level's own time, of a trade its own. A trade's side
 (b, s) is the taker's. v1 numbers neither frames nor trades: `venue_seq` and `trade_id` are 0. An update
@@ -33,6 +32,7 @@ _NO_CHECKSUM = -1
 _UPDATE = ENDS_FRAME | WITH_CHECKSUM
 _SNAPSHOT = ENDS_FRAME | SNAPSHOT
 _OTHER_CHANNELS = ("ticker", "ohlc", "spread", "ownTrades", "openOrders")
+_DEPTHS = {f"book-{depth}": depth for depth in (10, 25, 100, 500, 1000)}
 _TAKER_SIDES = {"b": 1, "s": -1}
 
 
@@ -87,7 +87,7 @@ class KrakenV1(Decoder):
 
     venue: ClassVar[str] = "kraken"
     channels: ClassVar[frozenset[str]] = frozenset({"book", "trade"})
-    depths: ClassVar[frozenset[int]] = frozenset({10, 25, 100, 500, 1000})
+    depths: ClassVar[frozenset[int]] = frozenset(_DEPTHS.values())
     default_depth: ClassVar[int] = 10
     heartbeat_s: ClassVar[float] = 1.0
 
@@ -166,7 +166,7 @@ class KrakenV1(Decoder):
     def _unusual(self, symbol: str, name: str, sides: _Sides, ts: int) -> int:
         """Take a snapshot, an update in two objects, or the first frame of a channel."""
         depth = _depth_of(name)
-        if depth not in self.depths:
+        if not depth:
             # Ticker frames have an object too, with members of the same names.
             return self._decoded() if name in _OTHER_CHANNELS else self._unknown_channel(ts)
         line = self._line(symbol)
@@ -234,7 +234,7 @@ class KrakenV1(Decoder):
         if event.event == "subscriptionStatus":
             depth = _depth_of(event.channel_name)
             line = self._line(event.pair) if self.accept_any and depth else None
-            if line is not None and depth in self.depths:
+            if line is not None:
                 self._set_depth(line, depth)
             if depth or event.error:
                 self._acknowledged(event.pair, event.status == "subscribed", event.error, ts)
@@ -246,9 +246,8 @@ class KrakenV1(Decoder):
 
 
 def _depth_of(name: str) -> int:
-    """Return N of "book-N", 0 for any other name."""
-    head, _, depth = name.partition("-")
-    return int(depth) if head == "book" and depth.isascii() and depth.isdigit() else 0
+    """Return N of "book-N" where the venue has that depth, 0 for any other name."""
+    return _DEPTHS.get(name, 0)
 
 
 def _request(event: str, wanted: Subscription) -> bytes:

@@ -9,7 +9,7 @@
 
 #define FIRST_RECORDS 256
 #define FIRST_TRADES 64
-#define FIRST_CAPACITY 1024
+#define FIRST_CAPACITY 16 /* levels a side; the first snapshot makes the book as large as it needs */
 
 /* ---- outlets ---- */
 

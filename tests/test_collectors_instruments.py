@@ -100,9 +100,9 @@ def test_the_last_id_is_usable(ring) -> None:
     assert ids_of(table(ring, None, 65_535, 1), "A/B") == [65_535]
 
 
-@pytest.mark.parametrize("symbol", ["", "x" * 65, "\u20ac" * 22])
+@pytest.mark.parametrize("symbol", ["", "x" * 65, "\u20ac" * 22, "A\0B", "A\nB"])
 def test_a_symbol_that_does_not_fit_its_field_is_refused(ring, symbol) -> None:
-    """64 bytes at most, counted in UTF-8."""
+    """64 bytes at most, counted in UTF-8, and nothing that a terminal or a file name would stumble over."""
     with pytest.raises(ConfigurationError, match="1 to 64 bytes"):
         table(ring).reserve([symbol])
 

@@ -95,7 +95,16 @@ def test_the_lost_frame_of_two_objects_of_one_side(pipeline) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["book-11", "book-", "book--10", "book-010x", "level-10", "book-\u0661\u0660"]
+    "name",
+    [
+        "book-11",
+        "book-",
+        "book--10",
+        "book-010x",
+        "level-10",
+        "book-\u0661\u0660",
+        "book-" + "9" * 5000,
+    ],
 )
 def test_a_channel_that_does_not_exist_is_counted(pipeline, name) -> None:
     """Neither the name nor the depth is ours."""
