@@ -63,6 +63,20 @@ def test_a_region_of_another_run_is_not_ours() -> None:
         theirs.unlink()
 
 
+def test_a_region_of_another_user_is_not_ours(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is not root can neither have made it nor remove it."""
+    theirs = SHM / f"tickring.{instance.name}.w.ring.data"
+    theirs.touch()
+    try:
+        assert theirs.name in regions()
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        assert theirs.name not in regions()
+    finally:
+        theirs.unlink()
+
+
 def test_a_region_in_the_hands_of_an_outsider_is_not_ours(tmp_path: Path) -> None:
     """Whoever holds one object of an instance and is no child of ours owns all of that instance."""
     held, beside = (SHM / f"tickring.outsider{os.getpid()}.w.{end}" for end in ("lock", "data"))
@@ -118,7 +132,7 @@ def test_a_missing_tool_is_a_plain_skip(outer: pytest.Pytester) -> None:
 def test_a_missing_tool_fails_in_ci(
     outer: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No skip hides in CI but that of an optional competitor."""
+    """No skip hides in CI but that of an optional competitor; an oracle is none."""
     monkeypatch.setenv("CI", "true")
     outer.makepyfile(TOOL_TEST)
     outer.runpytest_subprocess().assert_outcomes(passed=1, skipped=1, errors=0, failed=1)
