@@ -1,15 +1,15 @@
-"""The files of a ring are made whole, taken over whole, or removed whole, by the holder of its lock alone.
+"""The files of a ring are made whole or taken over whole, by the holder of its lock alone.
 
 **Protocol** O_EXCL and the whole length first, then every word, then the magic; `.data` before `.ctl`. A file without magic
 belongs to a maker that died, and the holder of the lock makes it anew; one with another magic, size or record is an error for a
-person to decide. Removal: RETIRED, then the names, then the lock's own name while it is held.
+person to decide. **See** shm.reclaim for their removal.
 
 **Failure** A crash at any step leaves a state that the next holder of the lock brings to the same end.
 """
 
 import uuid
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -17,9 +17,8 @@ from layouts import abi_hash, describe
 from shm import region as regions
 from shm._native import lib
 from shm.clock import now_ns
-from shm.errors import AttachError, ConfigurationError, NoMagic, NoRing
-from shm.header import MODES, check_control, check_data, control_uuid, data_view, is_blank
-from shm.lock import OwnerLock
+from shm.errors import ConfigurationError, NoMagic, NoRing
+from shm.header import MODES, check_control, check_data, control_uuid, is_blank
 from shm.process import boot_id
 from shm.region import Region, RegionName
 
@@ -31,31 +30,6 @@ def check_slots(slots: int, what: str) -> int:
             f"{what}: {slots} slots; a power of two from 2 to 2**40 is needed, e.g. {1 << min(slots.bit_length(), 40)}"
         )
     return slots
-
-
-def remove_ring(name: RegionName) -> bool:
-    """Remove a ring whose producer is gone; True for the one of several callers that did it.
-
-    RETIRED first, so that readers that hold it see its end; the lock's file last.
-
-    Raises:
-        OwnershipError: a producer runs, or another cleaner is at it.
-    """
-    lock = OwnerLock(name.file("lock"))
-    try:
-        with suppress(AttachError):
-            region = regions.attach(name.file("data"), writable=True)
-            try:
-                check_data(region)
-                data_view(region).state = lib.TR_RETIRED
-            finally:
-                region.close()
-        removed = regions.unlink(name.file("data"))
-        regions.unlink(name.file("latest"))
-        regions.unlink(name.file("ctl"))
-    finally:
-        lock.remove()
-    return removed
 
 
 def open_data(

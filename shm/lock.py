@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from shm.errors import OwnershipError, WrongPermissions
-from shm.region import PRIVATE_MODE, SHM_DIRECTORY, inode_of, unlink
+from shm.region import PRIVATE_MODE, SHM_DIRECTORY, inode_of
 
 
 class OwnerLock:
@@ -40,12 +40,6 @@ class OwnerLock:
                 self._fd = fd
                 return
             os.close(fd)
-
-    def remove(self) -> None:
-        """Remove the file while it is still held, then let go: who waits for it makes a new one."""
-        if self._fd >= 0:
-            unlink(self.file)
-        self.release()
 
     def release(self) -> None:
         """Give the lock up; the file stays for the supervisor to remove."""

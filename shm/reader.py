@@ -177,6 +177,31 @@ class Reader:
                 self._renew()
             time.sleep(poll_ms / 1000)
 
+    def to_arrow(self, n: int | None = None, **options: Any) -> Any:
+        """Return the newest `n` records (default: all that the ring holds) as an Arrow table.
+
+        Args:
+            n: number of records, before `kind` chooses among them.
+            options: kind="trade" | "quote" | ..., price="float" | "fixed" | "decimal", tz="UTC" | None,
+                symbols=True | False: see `shm.frames.to_table`.
+        """
+        from shm.frames import to_table
+
+        records, info = self.last(self.facts().slots if n is None else n)
+        return to_table(records, self._epochs_of(records, info), self.name.instance, **options)
+
+    def to_polars(self, n: int | None = None, **options: Any) -> Any:
+        """Return what `to_arrow` does as a polars frame."""
+        from shm.frames import to_polars
+
+        return to_polars(self.to_arrow(n, **options))
+
+    def to_pandas(self, n: int | None = None, **options: Any) -> Any:
+        """Return what `to_arrow` does as a pandas frame."""
+        from shm.frames import to_pandas
+
+        return to_pandas(self.to_arrow(n, **options))
+
     def close(self) -> None:
         """Unmap. Arrays that were returned are copies and stay valid."""
         if self.handle is not None:
@@ -209,6 +234,14 @@ class Reader:
             if seq >= first_seq:
                 return epoch
         return 0
+
+    def _epochs_of(self, records: np.ndarray, info: Info) -> np.ndarray:
+        """Return the epoch of each of the contiguous records that came with `info`."""
+        self._epoch_of(info.last_seq)
+        epochs = np.zeros(len(records), np.int64)
+        for epoch, first_seq in self._epochs:
+            epochs[max(0, first_seq - info.first_seq) :] = epoch
+        return epochs
 
     def _renew(self) -> None:
         """Attach to the successor when the name stands for another file now and the old one is read to its end."""

@@ -11,8 +11,8 @@ import numpy as np
 from layouts import EVENT
 from shm import region as regions
 from shm.errors import TickringError
-from shm.lifecycle import remove_ring
 from shm.producer import Producer, open_ring
+from shm.reclaim import reclaim_ring
 from shm.region import RegionName, ring_name
 
 GOLDEN = np.int64(0x61C8864680B583EB)
@@ -70,7 +70,7 @@ class RingMaker:
             thing.close()
         for name in self._names:
             with suppress(TickringError):
-                remove_ring(name)
+                reclaim_ring(name)
             for suffix in ("data", "ctl", "latest", "lock"):
                 regions.unlink(name.file(suffix))
 

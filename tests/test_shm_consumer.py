@@ -17,7 +17,7 @@ from shm._native import lib
 from shm.consumer import FROM_NEWEST, FROM_OLDEST, join, wait_any
 from shm.errors import ConfigurationError, NoRing, OwnershipError, Retired, WrongAbi
 from shm.header import control_view
-from shm.lifecycle import remove_ring
+from shm.reclaim import reclaim_ring
 
 SLOTS = 16
 
@@ -231,7 +231,7 @@ def test_a_consumer_on_a_removed_ring_is_told(ring, monkeypatch) -> None:
     producer = ring(SLOTS)
     consumer = joined(ring, producer)
     producer.close()
-    remove_ring(producer.name)
+    reclaim_ring(producer.name)
     assert not consumer.is_current
     with pytest.raises(Retired, match="join it again"):
         next(consumer.follow(poll_ms=0.1))

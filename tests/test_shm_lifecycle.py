@@ -14,9 +14,10 @@ from shm import region as regions
 from shm._native import ffi, lib
 from shm.consumer import join
 from shm.errors import ConfigurationError, NoMagic, OwnershipError, WrongAbi, WrongLayout
-from shm.lifecycle import open_data, remove_ring
+from shm.lifecycle import open_data
 from shm.producer import open_latest, open_ring
 from shm.reader import open_reader
+from shm.reclaim import reclaim_ring
 
 SLOTS = 16
 HEAD_AT = 128
@@ -43,7 +44,7 @@ def test_a_maker_that_died_is_made_good_by_the_next(ring) -> None:
         assert producer.publish(filled(1, 1)) == 1
         ring.keep(join(name, "features", EVENT))
         producer.close()
-        remove_ring(name)
+        reclaim_ring(name)
 
 
 @pytest.mark.parametrize("suffix", ["data", "ctl"])
@@ -89,7 +90,7 @@ def test_a_changed_configuration_is_refused_until_the_ring_is_gone(ring, change)
     ring(SLOTS).close()
     with pytest.raises((ConfigurationError, WrongAbi)):
         ring(**{"slots": SLOTS} | change)
-    remove_ring(ring.name())
+    reclaim_ring(ring.name())
     ring(**{"slots": SLOTS} | change)
 
 
@@ -176,11 +177,11 @@ def test_removing_says_whether_there_was_something(ring) -> None:
     producer = ring(SLOTS)
     reader = ring.keep(open_reader(producer.name, EVENT))
     with pytest.raises(OwnershipError):
-        remove_ring(producer.name)
+        reclaim_ring(producer.name)
     producer.close()
-    assert remove_ring(producer.name)
+    assert reclaim_ring(producer.name)
     assert reader.facts().state == "RETIRED"
-    assert not remove_ring(producer.name)
+    assert not reclaim_ring(producer.name)
     assert not list(Path("/dev/shm").glob(f"tickring.{ring.instance}.*"))
 
 
@@ -188,7 +189,7 @@ RACER = """
 import sys
 from layouts import EVENT
 from shm.errors import TickringError, OwnershipError
-from shm.lifecycle import remove_ring
+from shm.reclaim import reclaim_ring
 from shm.producer import open_ring
 from shm.region import ring_name
 instance, state_dir, what = sys.argv[1:]
@@ -203,7 +204,7 @@ for line in sys.stdin:
             p.close()
             print("closed", flush=True)
         else:
-            print("won" if remove_ring(name) else "nothing", flush=True)
+            print("won" if reclaim_ring(name) else "nothing", flush=True)
     except OwnershipError as error:
         print("refused", flush=True)
     except BaseException as error:

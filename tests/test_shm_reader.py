@@ -11,9 +11,9 @@ import shm
 from layouts import BOOK, EVENT
 from shm.errors import Lapped, NoRing
 from shm.header import dtype_of
-from shm.lifecycle import remove_ring
 from shm.producer import open_latest
 from shm.reader import open_reader
+from shm.reclaim import reclaim_ring
 
 SLOTS = 16
 
@@ -193,7 +193,7 @@ def test_follow_goes_on_with_the_successor(ring, monkeypatch) -> None:
     assert next(stream)[1].last_seq == 1
     producer.publish(filled(2, 1))
     producer.close()
-    assert remove_ring(producer.name)
+    assert reclaim_ring(producer.name)
     assert not reader.is_current
     successor = ring(SLOTS)
     successor.publish_batch(filled(1, 5))

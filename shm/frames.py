@@ -1,0 +1,169 @@
+"""Records become Arrow, polars or pandas columns under the names that storage uses, exact where exactness is asked for.
+
+**Layout** seq and epoch (int64) first, then the record's fields in order; `book_state` and `side` are taken out of `marks`.
+Of EVENT records, `kind=` chooses one kind and gives its four words their names; without it they are word_0 .. word_3.
+**Why it is right** A price is an integer and a scale; the scale is that of the instrument's version in force at `ts_recv`.
+Importing this module imports pyarrow; polars and pandas only where they are asked for.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from layouts import EVENT, EVENT_VIEWS, InstrumentState, Kind, Mark
+from shm.instruments import Instrument, versions
+
+PRICES = ("float", "fixed", "decimal")
+_TIMES = ("ts_event", "ts_recv")
+_DECIMAL_DIGITS = 38
+
+
+def to_table(
+    records: np.ndarray,
+    epochs: np.ndarray,
+    instance: str,
+    kind: Kind | str | None = None,
+    price: str = "float",
+    tz: str | None = "UTC",
+    symbols: bool = True,
+) -> pa.Table:
+    """Return records, as a reader copied them, as an Arrow table.
+
+    Args:
+        records: of one layout.
+        epochs: the epoch of each record.
+        instance: whose instrument tables name symbols and scales.
+        kind: of EVENT records only this kind, under its own column names: "trade", "quote", "level", ...
+        price: prices and quantities as "float" (float64), "fixed" (the int64 of the ring, with columns price_scale and
+            qty_scale) or "decimal" (exact decimal128). Null where no table knows the instrument, but in "fixed".
+        tz: time zone of ts_event (the venue's clock) and ts_recv (ours), ns; None: int64 ns since the epoch.
+        symbols: add columns venue and symbol, null where no table knows the instrument.
+    """
+    if price not in PRICES:
+        raise ValueError(f'price={price!r}: "float", "fixed" or "decimal" expected')
+    if kind is not None:
+        records, epochs = _only(records, epochs, kind)
+    columns: dict[str, Any] = {
+        "seq": pa.array(records["stamp"] // 2 - 1),
+        "epoch": pa.array(epochs),
+    }
+    known = _Scales(records, versions(instance))
+    assert records.dtype.names is not None
+    for name in records.dtype.names[1:]:
+        columns[name] = _column(name, records[name], price, tz, known)
+        if name == "instrument_id" and symbols:
+            columns["venue"], columns["symbol"] = known.text("venue"), known.text("symbol")
+        if name == "marks":
+            columns["book_state"] = _states(records["marks"])
+            columns["side"] = pa.array(_sides(records["marks"]))
+    if price == "fixed":
+        columns["price_scale"] = known.numbers("price_scale")
+        columns["qty_scale"] = known.numbers("qty_scale")
+    return pa.table(columns)
+
+
+def to_polars(table: pa.Table) -> Any:
+    """Return an Arrow table as a polars frame, without a copy where polars can."""
+    import polars as pl
+
+    return pl.from_arrow(table)
+
+
+def to_pandas(table: pa.Table) -> Any:
+    """Return an Arrow table as a pandas frame; decimals become Python's."""
+    return table.to_pandas()
+
+
+class _Scales:
+    """For each record, the version of its instrument that was in force."""
+
+    def __init__(self, records: np.ndarray, known: dict[int, list[Instrument]]) -> None:
+        self.rows: list[Instrument | None] = [None]
+        self.row_of = np.zeros(len(records), np.int64)
+        for number in np.unique(records["instrument_id"]).tolist():
+            found = known.get(number, [])
+            if not found:
+                continue
+            at = records["instrument_id"] == number
+            since = np.array([each.ts_recv for each in found])
+            version = np.searchsorted(since, records["ts_recv"][at], side="right") - 1
+            self.row_of[at] = len(self.rows) + np.maximum(version, 0)
+            self.rows += found
+
+    def text(self, field: str) -> pa.Array:
+        """A dictionary-encoded column."""
+        words = pa.array([getattr(row, field, None) for row in self.rows])
+        return words.take(pa.array(self.row_of)).dictionary_encode()
+
+    def numbers(self, field: str) -> pa.Array:
+        """An integer column, null where the instrument is not known."""
+        return pa.array([getattr(row, field, None) for row in self.rows], pa.int64()).take(
+            pa.array(self.row_of)
+        )
+
+    def scales(self, field: str) -> tuple[np.ndarray, np.ndarray]:
+        """The scale of each record and whether it is known."""
+        scale = np.array([getattr(row, field, 0) for row in self.rows])
+        return scale[self.row_of], self.row_of > 0
+
+
+def _only(
+    records: np.ndarray, epochs: np.ndarray, kind: Kind | str
+) -> tuple[np.ndarray, np.ndarray]:
+    names = [each.name.lower() for each in EVENT_VIEWS]
+    if records.dtype != EVENT:
+        raise ValueError(f"kind={kind!r}: only EVENT records have kinds; leave it out")
+    if isinstance(kind, str):
+        if kind.lower() not in names:
+            raise ValueError(f"kind={kind!r}: one of {', '.join(names)} expected")
+        kind = Kind[kind.upper()]
+    chosen = records["kind"] == kind
+    return records[chosen].view(EVENT_VIEWS[kind]), epochs[chosen]
+
+
+def _column(name: str, values: np.ndarray, price: str, tz: str | None, known: _Scales) -> pa.Array:
+    if name in _TIMES and tz is not None:
+        return pa.array(values).cast(pa.timestamp("ns", tz))
+    field = _scale_field(name, values.dtype)
+    if field and price != "fixed":
+        return _scaled(values, price, *known.scales(field))
+    if values.dtype.kind == "S":
+        return pa.array([word.decode() for word in values.tolist()])
+    if values.ndim == 2:
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+    return pa.array(values)
+
+
+def _scale_field(name: str, dtype: np.dtype) -> str:
+    """The scale that the integers of a column stand at, empty where they are no prices or quantities."""
+    if dtype != np.int64:
+        return ""
+    return {"price": "price_scale", "qty": "qty_scale"}.get(name.rpartition("_")[2], "")
+
+
+def _scaled(values: np.ndarray, price: str, scale: np.ndarray, is_known: np.ndarray) -> pa.Array:
+    width = values.shape[1] if values.ndim == 2 else 1
+    flat, scale, is_known = values.ravel(), np.repeat(scale, width), np.repeat(is_known, width)
+    if price == "float":
+        column = pa.array(flat / np.power(10.0, scale), mask=~is_known)
+    else:
+        places = int(scale.max(initial=0))
+        exact = [
+            Decimal(value).scaleb(-digits) if is_in else None
+            for value, digits, is_in in zip(flat.tolist(), scale.tolist(), is_known, strict=True)
+        ]
+        column = pa.array(exact, pa.decimal128(_DECIMAL_DIGITS, places))
+    return pa.FixedSizeListArray.from_arrays(column, width) if values.ndim == 2 else column
+
+
+def _states(marks: np.ndarray) -> pa.Array:
+    names = pa.array([state.name for state in InstrumentState])
+    return names.take(pa.array(marks & int(Mark.STATE_MASK))).dictionary_encode()
+
+
+def _sides(marks: np.ndarray) -> np.ndarray:
+    side = marks & int(Mark.SIDE_MASK)
+    sides: np.ndarray = np.subtract(side == Mark.BUY, side == Mark.SELL, dtype=np.int8)
+    return sides
