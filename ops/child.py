@@ -33,6 +33,7 @@ FEEDS = ("collector", "venue", "redis")
 """Kinds that are tried again for ever."""
 ABORT_GRACE_S = 1.0
 PROBE_S = 0.5
+_ROOT = str(Path(__file__).resolve().parents[1])
 
 
 class ChildFacts(msgspec.Struct, kw_only=True):
@@ -100,10 +101,7 @@ class Child:
         write_private(self.spec_file, self.worker.spec(ports))
         log = logs.open_log(self.log_file)
         self._log_start = os.fstat(log).st_size
-        environment = os.environ | {
-            "PYTHONFAULTHANDLER": "1",
-            "PYTHONPATH": os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]),
-        }
+        environment = child_environment()
         environment.pop("TICKRING_REDIS_URL", None)
         try:
             self._process = subprocess.Popen(
@@ -337,6 +335,12 @@ class Child:
         self.facts.since_ns = now_ns()
 
 
+def child_environment() -> dict[str, str]:
+    """Return the environment of a Python process of ours: it finds these very packages, and tells its stacks when aborted."""
+    path = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.environ | {"PYTHONFAULTHANDLER": "1", "PYTHONPATH": path}
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Replace a file of mode 0600 whole."""
     replacement = path.with_name(path.name + ".new")
@@ -344,9 +348,6 @@ def write_private(path: Path, content: bytes) -> None:
     with os.fdopen(fd, "wb") as file:
         file.write(content)
     replacement.replace(path)
-
-
-_ROOT = str(Path(__file__).resolve().parents[1])
 
 
 def _now_s() -> float:

@@ -7,12 +7,12 @@ it is the instance's supervisor, or cannot be; its log goes to `logs/supervisor.
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ops import logs
+from ops.child import child_environment
 from ops.inputs import check_streams, resolve
 from ops.mem import check_room
 from ops.options import Topology
@@ -48,8 +48,6 @@ def launch(topology: Topology) -> int:
     topology = resolve(topology)
     plan = prepare(topology)
     log = logs.open_log(plan.log_dir / "supervisor.log")
-    root = str(Path(__file__).resolve().parents[1])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "ops.launch"],
@@ -57,7 +55,7 @@ def launch(topology: Topology) -> int:
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": path, "PYTHONFAULTHANDLER": "1"},
+            env=child_environment(),
         )
     finally:
         os.close(log)

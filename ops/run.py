@@ -3,6 +3,8 @@
 Exit status 0 promises that nothing is unaccounted for, no region is left in /dev/shm and no process runs; also after Ctrl-C.
 """
 
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -10,6 +12,7 @@ import msgspec
 
 from ops import show
 from ops.audit import Audit, closed_books, show_result
+from ops.child import child_environment
 from ops.end import bring_down
 from ops.inputs import capture_files
 from ops.latency import Hop, Sampler
@@ -20,12 +23,14 @@ from ops.status import NOT_RUNNING, read_status
 from ops.supervisor import find_running
 from shm.clock import monotonic_ns, now_ns
 from shm.errors import TickringError
+from shm.kernel_cache import is_warm
 from shm.registry import files_of
 from shm.worker import StopFlag
 
 SAMPLE_S = 0.1
 TELL_S = 5.0
 SPARE_S = 30.0
+_WARM_UP = "from consumers.features import warm_up; warm_up()"
 
 
 class RunReport(msgspec.Struct, kw_only=True):
@@ -55,6 +60,7 @@ def run(topology: Topology, seconds: float, as_json: bool) -> int:
     stop = StopFlag()
     source = "recordings" if capture_files(topology) else "a synthetic market"
     show.complain(f"starting instance {topology.instance}; the venue server plays {source}")
+    _compile(topology, stop)
     began_ns, began_wall_ns = monotonic_ns(), now_ns()
     launch(topology)
     sampler = Sampler(topology.instance, topology.expand(["*.events"]))
@@ -96,6 +102,19 @@ def run(topology: Topology, seconds: float, as_json: bool) -> int:
         _print(report)
     is_clean = not (report.regions_left or report.processes_left or report.unaccounted)
     return 0 if is_clean and (report.ready or stop.is_set) else 1
+
+
+def _compile(topology: Topology, stop: StopFlag) -> None:
+    """Compile the kernels before anything flows, so that the first run measures the pipeline and not the compiler."""
+    if not topology.features.enabled or is_warm():
+        return
+    show.complain("compiling the numba kernels, this once; half a minute or so")
+    process = subprocess.Popen([sys.executable, "-P", "-c", _WARM_UP], env=child_environment())
+    while process.poll() is None and not stop.is_set:
+        time.sleep(0.05)
+    process.terminate()
+    if process.wait() and not stop.is_set:
+        raise NotReady("the numba kernels cannot be compiled; the compiler's words are above")
 
 
 def flow_of(audit: Audit) -> dict[str, dict[str, int]]:

@@ -27,7 +27,7 @@ import psutil
 import structlog
 
 from ops import control, logs, redis_server
-from ops.child import Child, ChildFacts, write_private
+from ops.child import Child, ChildFacts, child_environment, write_private
 from ops.plan import DRAIN_ORDER, Plan
 from shm.clock import monotonic_ns
 from shm.errors import OwnershipError
@@ -41,6 +41,7 @@ BUSY_S = 0.02
 IDLE_S = 0.25
 PAUSE_S = 1.0
 ROTATE_S = 5.0
+GIVE_WAY_S = 2.0
 AUDIT_TIMEOUT_S = 120.0
 STATES_FILE = "workers.json"
 
@@ -65,6 +66,7 @@ class Supervisor:
         self._audit: subprocess.Popen[bytes] | None = None
         self._audit_until_s = 0.0
         self._rotated_at_s = 0.0
+        self._opened_at_s = _now_s()
         self._lock: OwnerLock | None = None
 
     def open(self) -> None:
@@ -188,10 +190,20 @@ class Supervisor:
 
     def _may_start(self, child: Child) -> bool:
         """Those it needs have been ready once; a collector also needs the venue server's port."""
+        if self._gives_way(child):
+            return False
         needed = [self.children[name] for name in child.worker.needs if name in self.children]
         if child.facts.restarts or child.state in ("BACKOFF", "FAILED"):
             return all(n.name in self._ports for n in needed if n.worker.kind == "venue")
         return all(n.state == "RUNNING" for n in needed)
+
+    def _gives_way(self, child: Child) -> bool:
+        """At the start, loading compiled kernels and Arrow must not take the cores from the feeds: the market is running."""
+        if child.worker.kind not in ("features", "sink") or child.facts.restarts:
+            return False
+        feeds = (c for c in self.children.values() if c.worker.kind in ("venue", "collector"))
+        starting = any(c.state in ("WAITING", "STARTING") for c in feeds)
+        return starting and _now_s() - self._opened_at_s < GIVE_WAY_S
 
     def _group_ended(self, ended: Child) -> None:
         """A member of a group takes the others with it: they end, and start again together or not at all."""
@@ -234,7 +246,7 @@ class Supervisor:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
-                    env=os.environ | {"PYTHONPATH": _python_path()},
+                    env=child_environment(),
                 )
             self._audit_until_s = _now_s() + AUDIT_TIMEOUT_S
             return False
@@ -354,11 +366,6 @@ def find_running(plan: Plan) -> Iterator[tuple[str, int]]:
             if path.parent == plan.run_dir and path.suffix in (".json", ".conf"):
                 yield path.stem, process.pid
                 break
-
-
-def _python_path() -> str:
-    root = str(Path(__file__).resolve().parents[1])
-    return os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _now_s() -> float:

@@ -11,10 +11,7 @@ few integers costs 0.2 us, each array 0.1 us more, and there is one signature to
 **Cost** A C call from jitted code: 2 ns. Importing this module imports numba (0.4 s).
 """
 
-import hashlib
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding
@@ -27,45 +24,7 @@ from numba.core.event import Listener, register
 from numba.extending import intrinsic as _numba_intrinsic
 
 from shm import _native
-from shm.errors import ConfigurationError
-
-_ROOT = Path(__file__).resolve().parent.parent
-_SOURCES = ("layouts/*.py", "shm/njit.py", "consumers/*.py", "consumers/indicators/*.py")
-
-
-def source_hash() -> str:
-    """Return the hash of every file that a kernel's machine code depends on, and of the compilers' versions."""
-    digest = hashlib.blake2b(digest_size=10)
-    digest.update(f"{numba.__version__} {llvmlite.__version__} {np.__version__}".encode())
-    for pattern in _SOURCES:
-        for path in sorted(_ROOT.glob(pattern)):
-            digest.update(str(path.relative_to(_ROOT)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
-def cache_dir() -> Path:
-    """Return where compiled kernels of these sources are kept: under NUMBA_CACHE_DIR, else the XDG cache directory.
-
-    Raises:
-        ConfigurationError: that directory cannot be made or written.
-    """
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    cache_home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    base = Path(given) if given else Path(cache_home) / "tickring" / "numba"
-    path = base / source_hash()
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"compiled kernels cannot be kept in {path} ({error.strerror}); set NUMBA_CACHE_DIR to a directory "
-            "that can be written"
-        ) from error
-    if not os.access(path, os.W_OK):
-        raise ConfigurationError(
-            f"{path} cannot be written; set NUMBA_CACHE_DIR to a directory that can"
-        )
-    return path
-
+from shm.kernel_cache import cache_dir
 
 _numba: Any = numba
 _cgutils: Any = cgutils

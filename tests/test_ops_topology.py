@@ -179,6 +179,7 @@ def test_inputs_expand_to_the_rings_there_are() -> None:
     assert topology.expand(["*.events", "kraken_v1.*", "features.features"]) == [
         "kraken_v1.events",
         "kraken_v1.books",
+        "kraken_v1.instruments",
         "features.features",
     ]
 
