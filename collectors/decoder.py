@@ -29,7 +29,7 @@ from collectors.instrument_line import InstrumentLine
 from collectors.instruments import InstrumentTable, Steps
 from layouts import GapReason, InstrumentState, StateReason
 from shm.errors import ConfigurationError
-from shm.outlet import DECODED, SNAPSHOT, WIDER, Outlet, Reject, apply_levels, stage_trade
+from shm.outlet import DECODED, SNAPSHOT, WIDER, Outlet, Reject, apply_levels
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 BAD_FRAME = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -255,28 +255,13 @@ class Decoder(ABC):
             line.ask_at = 0
         return DECODED
 
-    def _stage(
-        self,
-        line: InstrumentLine,
-        flags: int,
-        price: msgspec.Raw,
-        qty: msgspec.Raw,
-        time: msgspec.Raw,
-        trade_id: int,
-        side: int,
-        ts: int,
-    ) -> int:
-        """Stage one trade; open a version where there is none, or a wider one where no book keeps its
-        integers.
-        """
-        p, q, t = bytes(price), bytes(qty), bytes(time)
-        texts = (p, len(p), q, len(q), t, len(t))
-        status = stage_trade(line.handle, flags, *texts, trade_id, side, ts)
-        wants_wider = status == Reject.TOO_MANY_DIGITS and not line.has_book
-        if status == WIDER or (wants_wider and line.live.wanted_scales != line.live.scales):
+    def _may_stage_again(self, line: InstrumentLine, status: int) -> bool:
+        """Open the version that a trade asks for: the first, or a wider one where no book keeps its integers."""
+        no_book = status == Reject.TOO_MANY_DIGITS and not line.has_book
+        if status == WIDER or (no_book and line.live.wanted_scales != line.live.scales):
             self._open_version(line)
-            status = stage_trade(line.handle, flags, *texts, trade_id, side, ts)
-        return status
+            return True
+        return False
 
     def _book_failed(self, symbol: str, line: InstrumentLine, status: int, ts: int) -> int:
         """Go on after a book frame that was refused in C, where it was counted and its GAP published."""

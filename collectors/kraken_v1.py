@@ -25,7 +25,15 @@ import msgspec
 from collectors import kraken_pairs
 from collectors.decoder import BAD_FRAME, Decoder, Subscription
 from collectors.instrument_line import InstrumentLine
-from shm.outlet import ENDS_FRAME, SNAPSHOT, WITH_CHECKSUM, Reject, apply_levels
+from shm.outlet import (
+    ENDS_FRAME,
+    SNAPSHOT,
+    WITH_CHECKSUM,
+    Reject,
+    apply_levels,
+    commit_trades,
+    stage_trade_row,
+)
 
 _ABSENT = msgspec.Raw(b"")
 _NO_CHECKSUM = -1
@@ -33,7 +41,6 @@ _UPDATE = ENDS_FRAME | WITH_CHECKSUM
 _SNAPSHOT = ENDS_FRAME | SNAPSHOT
 _OTHER_CHANNELS = ("ticker", "ohlc", "spread", "ownTrades", "openOrders")
 _DEPTHS = {f"book-{depth}": depth for depth in (10, 25, 100, 500, 1000)}
-_TAKER_SIDES = {"b": 1, "s": -1}
 
 
 @final
@@ -47,19 +54,11 @@ class _Sides(msgspec.Struct, gc=False):
     new_bids: msgspec.Raw = msgspec.field(name="bs", default=_ABSENT)
 
 
-class _Trade(msgspec.Struct, array_like=True, gc=False):
-    price: msgspec.Raw
-    qty: msgspec.Raw
-    seconds: msgspec.Raw
-    side: str
-    order_type: str
-
-
 class _Data(msgspec.Struct, array_like=True, gc=False):
     """A book or trade frame: three elements after the id, or four when each side has an object of its own."""
 
     channel_id: int
-    body: _Sides | list[_Trade]
+    body: _Sides | list[msgspec.Raw]
     second: _Sides | str
     third: str
     fourth: str = ""
@@ -187,21 +186,30 @@ class KrakenV1(Decoder):
 
     # ---- trades ----
 
-    def _trades(self, data: _Data, rows: list[_Trade], ts: int) -> int:
+    def _trades(self, data: _Data, rows: list[msgspec.Raw], ts: int) -> int:
         symbol = data.third
         if data.second != "trade":
-            return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
-        line = self._line(symbol)
+            return self._no_trades(data.second, ts)
+        line = self.instruments.get(symbol) or self._line(symbol)
         if line is None:
             return self._refuse(Reject.UNKNOWN_SYMBOL, ts, is_loss=False)
+        handle = line.handle
         for row in rows:
-            side = _TAKER_SIDES.get(row.side)
-            if side is None:
-                return self._trades_failed(symbol, line, Reject.UNEXPECTED_SHAPE, ts)
-            status = self._stage(line, 0, row.price, row.qty, row.seconds, 0, side, ts)
+            text = bytes(row)
+            status = stage_trade_row(handle, 0, text, len(text), ts)
+            if status and self._may_stage_again(line, status):
+                status = stage_trade_row(handle, 0, text, len(text), ts)
             if status:
                 return self._trades_failed(symbol, line, status, ts)
-        return self.outlet.count(self.outlet.commit())
+        return commit_trades(self.outlet.handle, ENDS_FRAME)
+
+    def _no_trades(self, name: _Sides | str, ts: int) -> int:
+        """Take an array of another channel, or of none."""
+        if type(name) is _Sides:
+            return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
+        if name.partition("-")[0] in _OTHER_CHANNELS:
+            return self._decoded()
+        return self._unknown_channel(ts)
 
     # ---- everything else ----
 

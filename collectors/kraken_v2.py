@@ -18,7 +18,7 @@ promised, so a hole is no gap.
 **Failure** As in `collectors.kraken_v1`.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -26,7 +26,16 @@ from collectors import kraken_pairs
 from collectors.decoder import BAD_FRAME, Decoder, Subscription
 from collectors.instrument_line import InstrumentLine
 from collectors.instruments import Steps
-from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, WITH_CHECKSUM, Reject, apply_levels
+from shm.outlet import (
+    DECODED,
+    ENDS_FRAME,
+    SNAPSHOT,
+    WITH_CHECKSUM,
+    Reject,
+    apply_levels,
+    commit_trades,
+    stage_trade,
+)
 
 _ABSENT = msgspec.Raw(b"")
 _EMPTY_ARRAY_BYTES = 2
@@ -34,7 +43,6 @@ _UPDATE = WITH_CHECKSUM
 _UPDATE_ENDS = WITH_CHECKSUM | ENDS_FRAME
 _SNAPSHOT = WITH_CHECKSUM | SNAPSHOT
 _OTHER_CHANNELS = frozenset({"ticker", "ohlc", "level3", "executions", "balances"})
-_TAKER_SIDES = {"buy": 1, "sell": -1}
 
 _Type = Literal["snapshot", "update"]
 
@@ -232,18 +240,19 @@ class KrakenV2(Decoder):
         flags = SNAPSHOT if message.type == "snapshot" else 0
         unknown = False
         for entry in message.data:
-            line = self._line(entry.symbol)
+            symbol = entry.symbol
+            line = self.instruments.get(symbol) or self._line(symbol)
             if line is None:
                 unknown = True
                 continue
-            side = _TAKER_SIDES[entry.side]
-            status = self._stage(
-                line, flags, entry.price, entry.qty, entry.timestamp, entry.trade_id, side, ts
-            )
+            status = _stage(line.handle, flags, entry, ts)
+            if status and self._may_stage_again(line, status):
+                status = _stage(line.handle, flags, entry, ts)
             if status:
-                return self._trades_failed(entry.symbol, line, status, ts)
-        status = self.outlet.commit()
-        return self.outlet.count(status or (Reject.UNKNOWN_SYMBOL if unknown else DECODED))
+                return self._trades_failed(symbol, line, status, ts)
+        if unknown:
+            return self.outlet.count(self.outlet.commit() or Reject.UNKNOWN_SYMBOL)
+        return commit_trades(self.outlet.handle, ENDS_FRAME)
 
     # ---- answers, and frames that are broken ----
 
@@ -290,6 +299,23 @@ def _only_symbol(data: msgspec.Raw) -> str | None:
     except BAD_FRAME:
         return None
     return named.pop() if len(named) == 1 else None
+
+
+def _stage(handle: Any, flags: int, entry: _TradeEntry, ts: int) -> int:
+    price, qty, time = bytes(entry.price), bytes(entry.qty), bytes(entry.timestamp)
+    return stage_trade(
+        handle,
+        flags,
+        price,
+        len(price),
+        qty,
+        len(qty),
+        time,
+        len(time),
+        entry.trade_id,
+        1 if entry.side == "buy" else -1,
+        ts,
+    )
 
 
 def _text_of(number: msgspec.Raw) -> str:

@@ -96,7 +96,12 @@ int64_t tr_live_levels(tr_live *l, int64_t flags, const char *bids, int64_t bids
    `time` is seconds or RFC 3339, quoted or bare; trade_id 0: the venue gives none. side: the taker's, +1, -1 or 0.
    After TOO_MANY_DIGITS the wanted scales are those that would hold the trade, as far as 18 digits go. */
 int64_t tr_live_trade(tr_live *l, int64_t flags, const char *price, int64_t price_bytes, const char *qty, int64_t qty_bytes, const char *time, int64_t time_bytes, int64_t trade_id, int64_t side, int64_t ts_recv);
-int64_t tr_outlet_commit(tr_outlet *o);
+
+/* The same from the row of a trade as Kraken v1 writes it: ["price","qty","seconds","b" or "s", ...]. */
+int64_t tr_live_trade_row(tr_live *l, int64_t flags, const char *row, int64_t row_bytes, int64_t ts_recv);
+
+/* Publish what is staged; with TR_FLAG_ENDS_FRAME the frame's end is counted here. */
+int64_t tr_outlet_commit(tr_outlet *o, int64_t flags);
 void tr_outlet_abandon(tr_outlet *o);
 
 /* Publish [GAP when gap_reason > 0] STATE. A state but LIVE and STALE makes the book invalid until a snapshot, and its

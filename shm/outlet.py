@@ -70,6 +70,12 @@ apply_levels: Callable[..., int] = lib.tr_live_levels
 stage_trade: Callable[..., int] = lib.tr_live_trade
 """(live, flags, price, price_bytes, qty, qty_bytes, time, time_bytes, trade_id, side, ts_recv) -> status."""
 
+stage_trade_row: Callable[..., int] = lib.tr_live_trade_row
+"""(live, flags, row, row_bytes, ts_recv) -> status, for rows as Kraken v1 writes them."""
+
+commit_trades: Callable[..., int] = lib.tr_outlet_commit
+"""(outlet, flags) -> status of the frame of all staged trades."""
+
 
 class LiveBook:
     """One instrument's live book; made by `Outlet.open_live`. `handle` is what the module's calls take."""
@@ -212,8 +218,8 @@ class Outlet:
         return int(lib.tr_outlet_gap(self.handle, reason, frames_lost, ts_recv))
 
     def commit(self) -> int:
-        """Publish the staged trades as one frame."""
-        return int(lib.tr_outlet_commit(self.handle))
+        """Publish the staged trades as one frame, which is counted apart."""
+        return int(lib.tr_outlet_commit(self.handle, 0))
 
     def abandon(self) -> None:
         """Forget the staged trades as if they had not come."""
