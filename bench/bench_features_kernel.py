@@ -2,13 +2,14 @@
 
     EVENT records in memory ──> process (one jitted call a batch of 256) ──> FEATURES rows in memory
 
-`tick_ns`: the 28 columns that need no depth, on rows whose mid, spread, flow and volume all change. `all_ns`: all 39 columns, a
-row a frame (30 % trades, the rest quotes; a quarter of these move both prices), including the LEVEL records that the
-row's frame brought (`records_per_row`). `all_ns_1000`: the same frames over 1,000 instruments taken at random; `ratio_1000`
-compares the two, run by run, interleaved. `one_*`: single rows, each between two clock reads whose own cost is taken off.
-Means are CPU time of the thread, so that what else the machine does counts less. Inside the window: book updates,
-windows, columns, ready bits, NaN. Outside: rings, making the stream. Afterwards each QUOTE must have agreed with the own
-book, and rows and row numbers must be complete, else the bench fails.
+`tick_ns`: the 28 columns that need no depth, on rows whose mid, spread, flow and volume all change. `all_ns`: all
+39 columns, a row a frame (30 % trades, the rest quotes; a quarter of these move both prices), including the LEVEL
+records that the row's frame brought (`records_per_row`). `all_ns_1000`: the same frames over 1,000 instruments
+taken at random; `ratio_1000` compares the two, run by run, interleaved. `one_*`: single rows, each between two
+clock reads whose own cost is taken off. Means are CPU time of the thread, so that what else the machine does
+counts less. Inside the window: book updates, windows, columns, ready bits, NaN. Outside: rings, making the stream.
+Afterwards each QUOTE must have agreed with the own book, and rows and row numbers must be complete, else the bench
+fails.
 
     python bench/bench_features_kernel.py [--smoke] [--cpu N]
 """

@@ -142,4 +142,4 @@ def clamp(value: int, limit: int) -> int:
 @jit
 def is_beyond(price: int, qty: int) -> bool:
     """Tell whether a price or quantity is beyond what the sums can hold, or the quantity below 0."""
-    return abs(price) > PRICE_LIMIT or qty > QTY_LIMIT or qty < 0
+    return price > PRICE_LIMIT or price < -PRICE_LIMIT or qty > QTY_LIMIT or qty < 0
