@@ -69,6 +69,7 @@ class Decoder(ABC):
     default_depth: ClassVar[int]
     heartbeat_s: ClassVar[float]
     """The connection is silent when nothing came for this long."""
+    line_type: ClassVar[type[InstrumentLine]] = InstrumentLine
 
     def __init__(
         self,
@@ -87,6 +88,8 @@ class Decoder(ABC):
         self.steps = dict(steps or {})
         self.outbox: list[bytes] = []
         self.instruments: dict[str, InstrumentLine] = {}
+        self.rest_wanted: list[str] = []
+        """URLs to fetch; the session hands each answer to `rest_response` and takes them off."""
         self.notices: list[str] = []
         """What the venue said of a subscription or of itself, for the log; the session takes and clears
         them."""
@@ -101,6 +104,17 @@ class Decoder(ABC):
     @abstractmethod
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
+
+    def rest_response(self, url: str, body: bytes, ts_recv: int) -> None:
+        """Take the answer to a REST request, live or recorded; never raises for what a venue sends."""
+        del ts_recv
+        try:
+            self.take_rest(url, body)
+        except BAD_FRAME as error:
+            self.notices.append(f"{self.venue}: the answer of {url} cannot be read: {error}")
+
+    def finish(self) -> None:  # noqa: B027 - most venues leave nothing open
+        """No more frames come: judge what waited for them."""
 
     @abstractmethod
     def ping(self) -> bytes:
@@ -195,7 +209,7 @@ class Decoder(ABC):
                 steps = self.steps.get(instrument.symbol)
                 if steps:
                     self.table.describe(instrument, steps)
-                self.instruments[instrument.symbol] = InstrumentLine(
+                self.instruments[instrument.symbol] = self.line_type(
                     instrument, self.outlet, self.table.index_of(instrument)
                 )
 

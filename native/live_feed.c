@@ -51,16 +51,12 @@ static int is_number(const char *text, int64_t bytes, int64_t scale, int64_t val
     return tr_decimal_at(&number, scale, &at_scale) == TR_DECIMAL_OK && at_scale == value;
 }
 
-int64_t tr_live_top_is(tr_live *l, const char *bid_price, int64_t n0, const char *bid_qty, int64_t n1,
-                       const char *ask_price, int64_t n2, const char *ask_qty, int64_t n3) {
+int64_t tr_live_top_is(tr_live *l, const int64_t *top, const char *bid_price, int64_t n0, const char *bid_qty,
+                       int64_t n1, const char *ask_price, int64_t n2, const char *ask_qty, int64_t n3) {
     const char *const text[4] = {bid_price, bid_qty, ask_price, ask_qty};
     const int64_t bytes[4] = {n0, n1, n2, n3};
     const int64_t scale[2] = {l->price_scale, l->qty_scale};
-    int64_t top[4];
     int64_t result = 1;
-    if (!l->book_is_valid)
-        return -1;
-    tr_book_top(l->book, top);
     for (int i = 0; i < 4; i++) {
         const int equal = bytes[i] ? is_number(text[i], bytes[i], scale[i & 1], top[i]) : 1;
         if (equal < 0)

@@ -24,9 +24,9 @@ int64_t tr_live_widen(tr_live *l, int64_t version, int64_t price_scale, int64_t 
 /* The venue's numbers that the next GAP record of this instrument names as missing. */
 void tr_live_gap_edges(tr_live *l, int64_t venue_from, int64_t venue_to);
 
-/* Compare a venue's best bid and ask with the book's: 1 equal, 0 not, -1 the book or a number is not fit to compare.
+/* Compare a venue's best bid and ask with `top` (as tr_book_top gives it): 1 equal, 0 not, -1 a number is none.
    A text of 0 bytes is not compared. Order: bid price, bid qty, ask price, ask qty. */
-int64_t tr_live_top_is(tr_live *l, const char *bid_price, int64_t n0, const char *bid_qty, int64_t n1, const char *ask_price, int64_t n2, const char *ask_qty, int64_t n3);
+int64_t tr_live_top_is(tr_live *l, const int64_t *top, const char *bid_price, int64_t n0, const char *bid_qty, int64_t n1, const char *ask_price, int64_t n2, const char *ask_qty, int64_t n3);
 
 /* The checksum of OKX over the book's 25 best levels a side, as the signed number that it sends. */
 int64_t tr_live_crc_okx(tr_live *l);

@@ -51,6 +51,10 @@ class Report(msgspec.Struct, kw_only=True):
     unaccounted: int
     books: dict[str, BookRows]
     us_per_frame: float
+    stale: int
+    """Frames that a snapshot had made stale: they are among the decoded, and published nothing."""
+    oracle: dict[str, int]
+    """How often the venue's own best bid and ask agreed with the book, and how often not."""
 
 
 class PrivateRing(NamedTuple):
@@ -88,10 +92,13 @@ class Player:
         decode = self.decoder.decode
         begin_ns = time.perf_counter_ns()
         for frame in frames:
-            decode(frame.data, frame.ts)
+            if frame.kind == "recv":
+                decode(frame.data, frame.ts)
+            else:
+                self.decoder.rest_response(frame.url, frame.data, frame.ts)
         self.elapsed_ns += time.perf_counter_ns() - begin_ns
-        self.decoder.outbox.clear()
-        self.decoder.notices.clear()
+        for asked in (self.decoder.outbox, self.decoder.notices, self.decoder.rest_wanted):
+            asked.clear()
 
 
 def decoder_of(venue: str) -> type[Decoder]:
@@ -113,7 +120,7 @@ def records_of(frame_bytes: int) -> int:
 
 
 def load(paths: Sequence[Path]) -> tuple[list[Frame], list[Capture]]:
-    """Return the received frames of all files by time, and the files that end in their middle.
+    """Return the received frames and REST answers of all files by time, and the files that end in their middle.
 
     Raises:
         ConfigurationError: a file that is no recording, or is damaged elsewhere than at its end.
@@ -122,7 +129,7 @@ def load(paths: Sequence[Path]) -> tuple[list[Frame], list[Capture]]:
         raise ConfigurationError("replay: name at least one recording")
     captures = open_captures(paths, tolerate_truncation=True)
     try:
-        frames = [frame for frame in merge(captures) if frame.kind == "recv"]
+        frames = [frame for frame in merge(captures) if frame.kind in ("recv", "rest")]
     except CaptureError as error:
         raise ConfigurationError(str(error)) from None
     except OSError as error:
@@ -177,6 +184,7 @@ def play(
                 rows.take(records)
     if rows is not None and features is not None:
         rows.write(features)
+    player.decoder.finish()
     return _report(frames, player, books, len(truncated)), truncated
 
 
@@ -209,19 +217,22 @@ def _report(frames: Sequence[Frame], player: Player, books: ReplayBooks, truncat
         for name, n in counts.items()
         if name.startswith("rejected.") and n
     }
-    frames_missing = len(frames) - counts["frames_decoded"] - sum(rejected.values())
+    received = sum(frame.kind == "recv" for frame in frames)
+    frames_missing = received - counts["frames_decoded"] - sum(rejected.values())
     published = player.events.producer.next_seq - 1
     if truncated:
         rejected["truncated_capture"] = truncated
     return Report(
-        frames=len(frames),
+        frames=received,
         records=books.records,
         rejected=rejected,
         checksums={"ok": counts["checksums_ok"], "bad": counts["checksums_bad"]},
         gaps=books.gaps,
         unaccounted=abs(frames_missing) + abs(published - books.records),
         books=books.rows(),
-        us_per_frame=round(player.elapsed_ns / 1e3 / max(1, len(frames)), 3),
+        us_per_frame=round(player.elapsed_ns / 1e3 / max(1, received), 3),
+        stale=counts["frames_stale"],
+        oracle={"agree": counts["oracle_agree"], "disagree": counts["oracle_disagree"]},
     )
 
 

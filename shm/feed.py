@@ -5,10 +5,11 @@
 call again. **See** `shm.outlet` for everything else of an outlet and its books.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from layouts import GapReason, InstrumentState, StateReason
-from shm._native import lib
+from shm._native import ffi, lib
 from shm.outlet import COUNT_NAMES, LiveBook, Outlet
 
 CHECKSUM_OKX = 8
@@ -47,31 +48,20 @@ def miss(live: LiveBook, venue_from: int, venue_to: int, frames_lost: int, ts_re
     return live.gap(GapReason.SEQUENCE, frames_lost, ts_recv)
 
 
-def compare_top(
-    outlet: Outlet,
-    live: LiveBook,
-    bid_price: bytes,
-    bid_qty: bytes,
-    ask_price: bytes,
-    ask_qty: bytes,
-) -> int:
-    """Hold a venue's best bid and ask against the book's and count it; 1 equal, 0 not, -1 not comparable.
+def top_of(live: LiveBook) -> Any:
+    """Return the top as it is now, for `compare_top`."""
+    top = ffi.new("int64_t[4]")
+    lib.tr_book_top(live.handle.book, top)
+    return top
 
-    Texts are JSON numbers, quoted or bare; an empty one is not compared.
+
+def compare_top(outlet: Outlet, live: LiveBook, top: Any, texts: Sequence[bytes]) -> int:
+    """Hold a venue's best bid and ask against a top of the book and count it; 1 equal, 0 not, -1 not comparable.
+
+    `texts` are bid price, bid qty, ask price, ask qty as JSON numbers, quoted or bare; an empty one is not compared.
     """
-    equal = int(
-        lib.tr_live_top_is(
-            live.handle,
-            bid_price,
-            len(bid_price),
-            bid_qty,
-            len(bid_qty),
-            ask_price,
-            len(ask_price),
-            ask_qty,
-            len(ask_qty),
-        )
-    )
+    sized = [part for text in texts for part in (text, len(text))]
+    equal = int(lib.tr_live_top_is(live.handle, top, *sized))
     if equal >= 0:
         lib.tr_outlet_tally(outlet.handle, _AGREE if equal else _DISAGREE, 1)
     return equal

@@ -1,0 +1,36 @@
+"""Binance USD-M futures: as spot, but diffs chain by `pu` and straddle the snapshot by another rule.
+
+**Layout** As in `collectors.binance_spot`; depthUpdate has "pu" (last id of the diff before) and "T" beside "E",
+bookTicker has an event name, trade has "X" (MARKET, or INSURANCE_FUND, ADL, NA with price or quantity 0). COIN-M is
+the same protocol at another address.
+
+**Choices** As documented: diffs with `u` < lastUpdateId are dropped, the first must hold lastUpdateId itself, then each
+`pu` is the `u` before it. (With spot's rule three of four recorded pairs would never synchronise.) Trades that are no
+market trades are left out: they have no taker.
+"""
+
+from typing import ClassVar
+
+from collectors.binance_spot import AggregateTrade, BinanceSpot, Trade
+from collectors.diff_decoder import Diff
+
+
+class BinanceUsdM(BinanceSpot):
+    """Binance USD-M, channels `book`, `trade` and `ticker` (bookTicker)."""
+
+    rest_url: ClassVar[str] = "https://fapi.binance.com/fapi/v1"
+    rest_levels: ClassVar[int] = 1000
+
+    def _is_stale(self, diff: Diff, seq: int) -> bool:
+        return diff.last < seq
+
+    def _straddles(self, diff: Diff, seq: int) -> bool:
+        return diff.first <= seq <= diff.last or diff.previous == seq
+
+    def _follows(self, diff: Diff, seq: int) -> bool:
+        return diff.previous == seq
+
+    def _trade(self, data: Trade | AggregateTrade, ts: int) -> int:
+        if type(data) is Trade and data.X not in ("MARKET", ""):
+            return self._decoded()
+        return super()._trade(data, ts)

@@ -1,0 +1,214 @@
+"""Bitstamp: diff books on a REST snapshot, ordered by their microtimestamps; trades.
+
+**Layout** (bitstamp.net/websocket/v2)
+    {"event":"data","channel":"diff_order_book_PAIR","data":{"timestamp","microtimestamp","bids":[[price,qty]],"asks":[..]}}
+    {"event":"trade","channel":"live_trades_PAIR","data":{"id","price","price_str","amount","amount_str","type":0|1,"microtimestamp"}}
+    {"event":"bts:subscription_succeeded"|"bts:error"|"bts:request_reconnect"|"bts:heartbeat",..}
+    REST /api/v2/order_book/PAIR/  {"timestamp","microtimestamp","bids":[..],"asks":[..]}
+Symbols are the pairs of the channel names ("btcusd").
+
+**Choices** Diffs at or before the snapshot's microtimestamp are dropped, any later one may be the first. Diffs have no
+numbers, so a lost one cannot be seen but by a book that crosses; a repeat byte for byte is a duplicate, and one that
+is older than the last may have come too late to be applied: the snapshot is asked for again. `type` 0 is a taker who
+buys. Numbers of trades are taken from their text where there is one.
+"""
+
+import re
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+from collectors.decoder import BAD_FRAME, Subscription
+from collectors.diff_decoder import Diff, DiffDecoder, DiffLine
+from collectors.feed_decoder import EMPTY, request
+from collectors.instrument_line import InstrumentLine
+from collectors.instruments import Instrument
+from shm.outlet import ENDS_FRAME, Outlet, Reject
+
+_BOOK = "diff_order_book_"
+_TRADES = "live_trades_"
+_CHANNELS = {"book": _BOOK, "trade": _TRADES}
+_OTHER_CHANNELS = ("order_book_", "detail_order_book_", "live_orders_")
+_NOTICES = ("bts:error", "bts:request_reconnect")
+_TAKER_SIDES = {0: 1, 1: -1}
+_BOOK_URL = re.compile(r"/order_book/([a-z0-9]+)/?(?:\?|$)")
+
+_Micros = Annotated[int, msgspec.Meta(ge=1, le=(1 << 62) - 1)]
+
+
+class _Levels(msgspec.Struct, gc=False):
+    microtimestamp: _Micros
+    bids: msgspec.Raw
+    asks: msgspec.Raw
+
+
+class _Book(msgspec.Struct, gc=False, tag_field="event", tag="data"):
+    channel: str
+    data: _Levels
+
+
+class _Trade(msgspec.Struct, gc=False):
+    id: Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
+    price: msgspec.Raw
+    amount: msgspec.Raw
+    type: Literal[0, 1]
+    microtimestamp: msgspec.Raw
+    price_str: msgspec.Raw = EMPTY
+    amount_str: msgspec.Raw = EMPTY
+
+
+class _Print(msgspec.Struct, gc=False, tag_field="event", tag="trade"):
+    channel: str
+    data: _Trade
+
+
+class _Any(msgspec.Struct, gc=False):
+    event: str = ""
+    channel: str = ""
+    data: msgspec.Raw = EMPTY
+
+
+# Lax, so that microtimestamps, which come as text, are integers at once.
+_decode_data = msgspec.json.Decoder(_Book | _Print, strict=False).decode
+_decode_any = msgspec.json.Decoder(_Any).decode
+_decode_snapshot = msgspec.json.Decoder(_Levels, strict=False).decode
+
+
+class BitstampLine(DiffLine):
+    """An instrument that knows its last diff."""
+
+    __slots__ = ("newest",)
+
+    def __init__(self, instrument: Instrument, outlet: Outlet, index: int) -> None:
+        super().__init__(instrument, outlet, index)
+        self.newest = b""
+        """The last frame."""
+
+
+class Bitstamp(DiffDecoder):
+    """Bitstamp, channels `book` and `trade`."""
+
+    venue: ClassVar[str] = "bitstamp"
+    channels: ClassVar[frozenset[str]] = frozenset(_CHANNELS)
+    heartbeat_s: ClassVar[float] = 0.0
+    line_type: ClassVar[type[InstrumentLine]] = BitstampLine
+    rest_url: ClassVar[str] = "https://www.bitstamp.net/api/v2"
+
+    def decode(self, frame: bytes, ts_recv: int) -> int:
+        """Take one frame; returns 0 (decoded) or a `Reject`."""
+        if len(frame) > self.max_frame_bytes:
+            return self._refuse(Reject.TOO_LARGE, ts_recv)
+        try:
+            message = _decode_data(frame)
+        except BAD_FRAME:
+            return self._other(frame, ts_recv)
+        if type(message) is _Print:
+            return self._trade(message, ts_recv)
+        if not message.channel.startswith(_BOOK):
+            return self._other(frame, ts_recv)
+        return self._book(message.channel[len(_BOOK) :], message.data, frame, ts_recv)
+
+    def ping(self) -> bytes:
+        """Return a frame that the venue answers."""
+        return b'{"event":"bts:heartbeat"}'
+
+    def subscribe_frames(self, wanted: Subscription) -> list[bytes]:
+        """Return the frames that ask for a subscription, one a symbol."""
+        return _requests("bts:subscribe", wanted)
+
+    def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
+        """Return the frames that end a subscription, one a symbol."""
+        return _requests("bts:unsubscribe", wanted)
+
+    # ---- the venue's rules of microtimestamps ----
+
+    def _is_stale(self, diff: Diff, seq: int) -> bool:
+        return diff.last <= seq
+
+    def _straddles(self, diff: Diff, seq: int) -> bool:
+        return diff.last > seq
+
+    def _follows(self, diff: Diff, seq: int) -> bool:
+        return diff.last > seq
+
+    # ---- data ----
+
+    def _book(self, symbol: str, data: _Levels, frame: bytes, ts: int) -> int:
+        line = self._diff_line(symbol)
+        if not isinstance(line, BitstampLine):
+            return self._refuse(Reject.UNKNOWN_SYMBOL, ts, is_loss=False)
+        number = data.microtimestamp
+        time = b"%d" % number
+        diff = Diff(0, number, 0, bytes(data.bids), bytes(data.asks), time, ts)
+        if line.is_straddled and line.live.is_valid:
+            if frame == line.newest:
+                return self.outlet.count(Reject.DUPLICATE)
+            if number < line.seq:
+                self._hole(symbol, line, diff)
+                return self.outlet.count(Reject.LATE)
+            line.newest = frame
+            return self._put(symbol, line, diff, ENDS_FRAME)
+        line.newest = frame
+        return self.outlet.count(self._diff(symbol, line, diff))
+
+    def _trade(self, message: _Print, ts: int) -> int:
+        symbol = message.channel.removeprefix(_TRADES)
+        line = self._line(symbol)
+        if line is None or symbol == message.channel:
+            return self._refuse(Reject.UNKNOWN_SYMBOL, ts, is_loss=False)
+        data = message.data
+        price, qty = data.price_str or data.price, data.amount_str or data.amount
+        side = _TAKER_SIDES[data.type]
+        status = self._stage(line, 0, price, qty, data.microtimestamp, data.id, side, ts)
+        if status:
+            return self._trades_failed(symbol, line, status, ts)
+        return self._publish_trades()
+
+    def _take_answer(self, url: str, body: bytes, ts: int) -> None:
+        found = _BOOK_URL.search(url)
+        if url and found is None:
+            return
+        answer = _decode_snapshot(body)
+        symbol = found[1] if found else self._only_waiting()
+        if symbol is None:
+            self.notices.append("bitstamp: a snapshot without a pair, and several books wait")
+            return
+        number = answer.microtimestamp
+        time = b"%d" % number
+        self._snapshot(symbol, number, bytes(answer.bids), bytes(answer.asks), time, ts)
+
+    def _snapshot_url(self, symbol: str) -> str:
+        return f"{self.rest_url}/order_book/{symbol}/"
+
+    # ---- everything else ----
+
+    def _other(self, frame: bytes, ts: int) -> int:
+        try:
+            message = _decode_any(frame)
+        except BAD_FRAME:
+            self._suspect_all(ts)
+            return self._broken(frame, ts)
+        channel = message.channel
+        if message.event.startswith("bts:"):
+            if message.event in _NOTICES:
+                told = bytes(message.data).decode(errors="replace")
+                self.notices.append(f"bitstamp says {message.event}: {told}")
+            elif message.event == "bts:unsubscription_succeeded" and channel.startswith(_BOOK):
+                self._acknowledged(channel.removeprefix(_BOOK), False, "", ts)
+            return self._decoded()
+        if channel.startswith(_OTHER_CHANNELS):
+            return self._decoded()
+        if message.event == "data" and channel.startswith(_BOOK):
+            self._blamed(channel.removeprefix(_BOOK), ts)
+            return self.outlet.count(Reject.UNEXPECTED_SHAPE)
+        if message.event == "trade" and channel.startswith(_TRADES):
+            return self._blame(channel.removeprefix(_TRADES), is_book=False, ts=ts)
+        if not message.event or not channel:
+            self._suspect_all(ts)
+            return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
+        return self._unknown_channel(ts)
+
+
+def _requests(event: str, wanted: Subscription) -> list[bytes]:
+    prefix = _CHANNELS[wanted.channel]
+    return [request(event=event, data={"channel": f"{prefix}{s}"}) for s in wanted.symbols]

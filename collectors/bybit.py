@@ -1,0 +1,183 @@
+"""Bybit v5: books whose update ids follow one another, trades, the venue's tops left aside.
+
+**Layout** (bybit-exchange.github.io/docs/v5)
+    {"topic":"orderbook.DEPTH.SYMBOL","type":"snapshot"|"delta","ts":ms,
+     "data":{"s","b":[[price,qty]],"a":[..],"u":update id,"seq"},"cts":ms of the matching}
+    {"topic":"publicTrade.SYMBOL","type":"snapshot","ts","data":[{"T":ms,"s","S":"Buy"|"Sell","v":qty,"p","i":id}]}
+    {"success":bool,"ret_msg","op","req_id"}    {"op":"pong",..}
+Quantities are absolute, 0 deletes.
+
+**Choices** Each delta's `u` is the one before plus 1; a snapshot replaces the book whatever its `u` (after a restart
+of the venue it is 1). The first depth that comes for a symbol is the book, other depths are left aside. `S` is the
+taker's side. Trade ids are published where they are numbers (spot); elsewhere they are random and 0 is published.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+from collectors.decoder import BAD_FRAME, Subscription
+from collectors.feed_decoder import EMPTY, FeedDecoder, request
+from shm.outlet import ENDS_FRAME, SNAPSHOT, Reject
+
+_TAKER_SIDES = {"Buy": 1, "Sell": -1}
+_TOPICS = {"book": "orderbook", "trade": "publicTrade"}
+_OTHER_TOPICS = frozenset(
+    {
+        "adlAlert",
+        "allLiquidation",
+        "insurance",
+        "kline",
+        "kline_lt",
+        "liquidation",
+        "lt",
+        "priceLimit",
+        "system",
+        "tickers",
+        "tickers_lt",
+    }
+)
+_LONGEST_ID = 18
+
+
+class _Levels(msgspec.Struct, gc=False):
+    s: str
+    b: msgspec.Raw
+    a: msgspec.Raw
+    u: Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
+
+
+class _Book(msgspec.Struct, gc=False):
+    topic: str
+    type: Literal["snapshot", "delta"]
+    data: _Levels
+    ts: msgspec.Raw
+    cts: msgspec.Raw = EMPTY
+
+
+class _Trade(msgspec.Struct, gc=False):
+    s: str
+    S: Literal["Buy", "Sell"]
+    v: msgspec.Raw
+    p: msgspec.Raw
+    T: msgspec.Raw
+    i: str
+
+
+class _Trades(msgspec.Struct, gc=False):
+    topic: str
+    data: list[_Trade]
+
+
+class _Any(msgspec.Struct, gc=False):
+    topic: str = ""
+    op: str = ""
+    success: bool = True
+    ret_msg: str = ""
+    data: msgspec.Raw = EMPTY
+
+
+_decode_book = msgspec.json.Decoder(_Book).decode
+_decode_trades = msgspec.json.Decoder(_Trades).decode
+_decode_any = msgspec.json.Decoder(_Any).decode
+
+
+class Bybit(FeedDecoder):
+    """Bybit, channels `book` and `trade`; one connection is one category (spot, linear, inverse, option)."""
+
+    venue: ClassVar[str] = "bybit"
+    channels: ClassVar[frozenset[str]] = frozenset(_TOPICS)
+    depths: ClassVar[frozenset[int]] = frozenset({0, 1, 25, 50, 100, 200, 500, 1000})
+    default_depth: ClassVar[int] = 200
+    heartbeat_s: ClassVar[float] = 20.0
+
+    def decode(self, frame: bytes, ts_recv: int) -> int:
+        """Take one frame; returns 0 (decoded) or a `Reject`."""
+        if len(frame) > self.max_frame_bytes:
+            return self._refuse(Reject.TOO_LARGE, ts_recv)
+        try:
+            if frame.find(b"publicTrade.", 0, 64) > 0:
+                return self._trades(_decode_trades(frame), ts_recv)
+            message = _decode_book(frame)
+        except BAD_FRAME:
+            return self._other(frame, ts_recv)
+        channel = message.topic.rpartition(".")[0]
+        if not channel.startswith("orderbook."):
+            return self._other(frame, ts_recv)
+        return self._book(message, channel, ts_recv)
+
+    def ping(self) -> bytes:
+        """Return a frame that the venue answers."""
+        return b'{"op":"ping"}'
+
+    def subscribe_frames(self, wanted: Subscription) -> list[bytes]:
+        """Return the frame that asks for a subscription."""
+        return [_request("subscribe", wanted)]
+
+    def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
+        """Return the frame that ends a subscription."""
+        return [_request("unsubscribe", wanted)]
+
+    # ---- books ----
+
+    def _book(self, message: _Book, channel: str, ts: int) -> int:
+        data = message.data
+        symbol, number = data.s, data.u
+        line = self._book_line(symbol)
+        if line is None:
+            return self._refuse(Reject.UNKNOWN_SYMBOL, ts, is_loss=False)
+        if line.book_channel != channel:
+            if line.book_channel:
+                return self._decoded()
+            line.book_channel = channel
+        is_snapshot = message.type == "snapshot"
+        if not is_snapshot and line.live.is_valid and number != line.seq + 1:
+            if number <= line.seq:
+                late = Reject.DUPLICATE if number == line.seq else Reject.LATE
+                return self.outlet.count(late)
+            self._gap(symbol, line, line.seq + 1, number - 1, number - line.seq - 1, ts)
+        flags = ENDS_FRAME | (SNAPSHOT if is_snapshot else 0)
+        time = bytes(message.cts or message.ts)
+        return self._rows(symbol, line, flags, bytes(data.b), bytes(data.a), time, 0, number, ts)
+
+    # ---- trades, and everything else ----
+
+    def _trades(self, message: _Trades, ts: int) -> int:
+        unknown = False
+        for trade in message.data:
+            line = self._line(trade.s)
+            if line is None:
+                unknown = True
+                continue
+            is_number = trade.i.isascii() and trade.i.isdigit() and len(trade.i) <= _LONGEST_ID
+            trade_id = int(trade.i) if is_number else 0
+            side = _TAKER_SIDES[trade.S]
+            status = self._stage(line, 0, trade.p, trade.v, trade.T, trade_id, side, ts)
+            if status:
+                return self._trades_failed(trade.s, line, status, ts)
+        return self._publish_trades(unknown)
+
+    def _other(self, frame: bytes, ts: int) -> int:
+        try:
+            message = _decode_any(frame)
+        except BAD_FRAME:
+            return self._broken(frame, ts)
+        name, _, rest = message.topic.partition(".")
+        if name in ("orderbook", "publicTrade") and not rest.startswith("rpi."):
+            return self._blame(rest.rpartition(".")[2], is_book=name == "orderbook", ts=ts)
+        if name in _OTHER_TOPICS or rest.startswith("rpi."):
+            return self._decoded()
+        if name:
+            return self._unknown_channel(ts)
+        if not message.op:
+            return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
+        if not message.success:
+            self.notices.append(f"bybit refuses {message.op!r}: {message.ret_msg}")
+        return self._decoded()
+
+
+def _request(verb: str, wanted: Subscription) -> bytes:
+    topic = _TOPICS[wanted.channel]
+    if wanted.channel == "book":
+        topic += f".{wanted.depth or Bybit.default_depth}"
+    return request(op=verb, args=[f"{topic}.{symbol}" for symbol in wanted.symbols])
