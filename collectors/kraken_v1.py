@@ -84,7 +84,8 @@ _decode_text = msgspec.json.Decoder(str).decode
 class KrakenV1(Decoder):
     """Kraken v1, channels `book` and `trade`."""
 
-    venue: ClassVar[str] = "kraken"
+    venue: ClassVar[str] = "kraken_v1"
+    """Not v2's name: both may be collected side by side, and a symbol then has a stream for each."""
     channels: ClassVar[frozenset[str]] = frozenset({"book", "trade"})
     depths: ClassVar[frozenset[int]] = frozenset(_DEPTHS.values())
     default_depth: ClassVar[int] = 10

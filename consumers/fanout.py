@@ -264,12 +264,14 @@ class Fanout:
         """Send one transaction and settle its replies; the progress moves with it or not at all."""
         after = lane.after(entries)
         replies = self._link.transact([read(lane.key), *entries.commands, write(lane.key, after)])
-        self._settle(lane, replies[1:-1], entries, Progress.parse(replies[0]))
-        lane.acknowledged(after)
+        refused = self._settle(lane, replies[1:-1], entries, Progress.parse(replies[0]))
+        lane.acknowledged(after._replace(entries=after.entries - refused))
 
     def _settle(
         self, lane: Lane, replies: list[Any], entries: Entries, before: Progress | None
-    ) -> None:
+    ) -> int:
+        """Judge the replies of one transaction's entries; returns how many records are not in their streams."""
+        refused = 0
         covered = before is not None and before.uuid == lane.progress.uuid
         covered_to = (before.epoch, before.seq) if before is not None and covered else (0, 0)
         for command, reply in zip(entries.commands, replies, strict=True):
@@ -279,8 +281,10 @@ class Fanout:
             if "equal or smaller" in str(reply) and (int(epoch), int(seq)) <= covered_to:
                 self._counters.add("entries_skipped")
                 continue
+            refused += command[6] != "gap_from"
             self._counters.add("entries_refused")
             self._say("Redis refused an entry", stream=command[1], id=command[5], error=str(reply))
+        return refused
 
     def _link_failed(self, error: LinkError) -> None:
         self._link.close()

@@ -223,6 +223,8 @@ class Proxy:
         self.path = folder / "proxy.sock"
         self.url = f"unix://{self.path}"
         self.drop_probability = 0.0
+        self.doomed_word = b"XADD"
+        """Requests that hold it may lose their replies."""
         self.answer: bytes | None = None
         """An error that each command gets in place of the server's reply, e.g. b"-LOADING ..."."""
         self.dropped = self.answered = 0
@@ -251,8 +253,11 @@ class Proxy:
         self._ready.set()
         async with listener:
             await self._stop.wait()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
             task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.sleep(0)  # the transports close
 
     async def _handle(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         try:
@@ -270,7 +275,7 @@ class Proxy:
                     back.write(self.answer * commands)
                     await back.drain()
                     continue
-                if b"XADD" in request and self._random.random() < self.drop_probability:
+                if self.doomed_word in request and self._random.random() < self.drop_probability:
                     doomed.set()
                     self.dropped += 1
                 forth.write(request)
