@@ -186,7 +186,9 @@ def test_chunks_hold_all_frames_in_order_and_fit() -> None:
 
 def test_refusals_name_what_to_do(tmp_path: Path, capsys) -> None:
     """An unknown venue, no file, a missing file, a file that is no recording."""
-    with pytest.raises(ConfigurationError, match=r"there are binance_spot, .*, kraken_v1, kraken_v2"):
+    with pytest.raises(
+        ConfigurationError, match=r"there are binance_spot, .*, kraken_v1, kraken_v2"
+    ):
         replay.play([tmp_path / "x"], "krakken")
     with pytest.raises(ConfigurationError, match="name at least one recording"):
         replay.play([], "kraken_v2")

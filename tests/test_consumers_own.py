@@ -1,0 +1,261 @@
+"""The twenty lines of the manual run as a worker, are killed and go on, and give the same rows over recorded records."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from conftest import Instance
+from features_market import Tape, walk
+
+import consumers.own
+from consumers.own import OWN_KIND, OwnComputation, OwnConsumer, find_consumer, jit, output_layout
+from layouts import EVENT, Kind
+from layouts.abi import AbiError
+from shm import region as regions
+from shm.counters import read_counters
+from shm.errors import AttachError, ConfigurationError
+from shm.producer import Producer, open_ring
+from shm.reader import open_reader
+from shm.region import ring_name
+from shm.registry import files_of
+
+WAIT_S = 60.0
+NAME = "my_vwap"
+
+
+def example() -> str:
+    """Cut the program out of the manual."""
+    text = consumers.own.__doc__
+    assert text is not None
+    lines = text[text.index("    import numpy") : text.index("and in the TOML")]
+    return textwrap.dedent(lines)
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The manual's program as a module of its own."""
+    (tmp_path / f"{NAME}.py").write_text(example())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield __import__(NAME)
+    sys.modules.pop(NAME)
+
+
+def market(frames: int = 400) -> np.ndarray:
+    """Make records of three instruments."""
+    tape = Tape()
+    walk(tape, (1, 2, 700), frames, 4)
+    return tape.records()
+
+
+def test_the_example_is_twenty_lines() -> None:
+    """As promised, blank lines not counted."""
+    assert len([line for line in example().splitlines() if line.strip()]) <= 20
+
+
+def test_the_example_computes_what_it_says(module: ModuleType) -> None:
+    """The volume-weighted price of every trade so far, for each instrument on its own."""
+    records = market()
+    rows = OwnComputation(module.VWAP).process(records, epoch=5)
+    trades = records[records["kind"] == Kind.TRADE]
+    assert len(rows) == len(trades)
+    assert rows["source_seq"].tolist() == ((trades["stamp"] - 2) // 2).tolist()
+    assert set(rows["source_epoch"].tolist()) == {5}
+    assert set(rows["kind"].tolist()) == {OWN_KIND}
+    for each in (1, 2, 700):
+        mine, of = rows[rows["instrument_id"] == each], trades[trades["instrument_id"] == each]
+        qty = np.cumsum(of["word_1"])
+        value = np.cumsum(of["word_0"] * of["word_1"].astype(float))
+        assert mine["qty"].tolist() == qty.tolist()
+        np.testing.assert_allclose(mine["vwap"][qty > 0], (value / np.maximum(qty, 1))[qty > 0])
+
+
+def test_a_state_goes_on_in_a_new_computation(module: ModuleType) -> None:
+    """What is saved is all there is, up to the last instrument seen."""
+    records = market()
+    whole = OwnComputation(module.VWAP).process(records)
+    first, second = OwnComputation(module.VWAP), OwnComputation(module.VWAP)
+    before = first.process(records[:300].copy())
+    image = first.to_bytes()
+    assert len(image) <= 701 * module.STATE.itemsize
+    second.load(image)
+    after = second.process(records[300:].copy())
+    assert np.concatenate([before, after]).tobytes() == whole.tobytes()
+
+
+def test_records_that_may_not_be_written_are_taken_too(module: ModuleType) -> None:
+    """A mapped file or a frozen array gives the same rows."""
+    records = market()
+    frozen = records.copy()
+    frozen.flags.writeable = False
+    left = OwnComputation(module.VWAP).process(records)
+    assert OwnComputation(module.VWAP).process(frozen).tobytes() == left.tobytes()
+
+
+@pytest.mark.parametrize("image", [b"", b"x", b"x" * 16 * 70_000])
+def test_a_state_that_is_none_is_refused(module: ModuleType, image: bytes) -> None:
+    """Empty, in part, or of more instruments than there are ids."""
+    with pytest.raises(ValueError, match="states"):
+        OwnComputation(module.VWAP).load(image)
+
+
+def test_another_source_is_another_computation(tmp_path: Path, module: ModuleType) -> None:
+    """A constant changed anywhere in the module refuses the old checkpoint."""
+    before = OwnComputation(module.VWAP).identity
+    assert OwnComputation(module.VWAP).identity == before
+    (tmp_path / "other.py").write_text(example() + "\nX = 1\n")
+    other = find_consumer("other:VWAP", str(tmp_path))
+    assert OwnComputation(other).identity.split()[-1] != before.split()[-1]
+    sys.modules.pop("other")
+    sys.path.remove(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("my_vwap", "module:name"),
+        (":VWAP", "module:name"),
+        ("no_such_module:VWAP", "no_such_module"),
+        ("my_vwap:NOTHING", "NOTHING"),
+        ("my_vwap:STATE", "an OwnConsumer expected"),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_a_clear_error(
+    module: ModuleType, where: str, told: str
+) -> None:
+    """What was given and what is expected."""
+    assert module.VWAP
+    with pytest.raises(ConfigurationError, match=told):
+        find_consumer(where)
+
+
+def test_an_output_layout_is_checked() -> None:
+    """Whole cache lines; a misaligned, doubled or treacherous field is refused."""
+    layout = output_layout("X", ("a", "<f8"), ("b", "<i4"))
+    assert layout.itemsize == 128
+    assert output_layout("X", ("a", "<f8")).itemsize == 64
+    with pytest.raises(AbiError, match="aligned"):
+        output_layout("X", ("a", "<i4"), ("b", "<f8"))
+    with pytest.raises(AbiError, match="attribute"):
+        output_layout("X", ("size", "<f8"))
+    with pytest.raises(ConfigurationError, match="twice"):
+        output_layout("X", ("marks", "<f8"))
+
+
+@jit
+def _double_kernel(states: np.ndarray, records: np.ndarray, out: np.ndarray) -> int:
+    n = 0
+    for record in records:
+        for index in range(2):
+            consumers_begin(out[n], record, index, 2)
+            states[record.instrument_id].n += 1
+            out[n].n = states[record.instrument_id].n
+            n += 1
+    return n
+
+
+consumers_begin = consumers.own.begin_row
+
+
+def test_several_rows_a_record() -> None:
+    """Each with its index, of the count that the record caused."""
+    counted = OwnConsumer(
+        _double_kernel, np.dtype([("n", "<i8")]), output_layout("N", ("n", "<i8")), 2
+    )
+    records = np.zeros(600, EVENT)
+    records["stamp"] = 2 * np.arange(600) + 4
+    rows = OwnComputation(counted).process(records)
+    assert rows["n"].tolist() == list(range(1, 1201))
+    assert rows["source_index"].tolist() == [0, 1] * 600
+    assert rows["source_count"].tolist() == [2] * 1200
+
+
+class Running:
+    """The example as a worker over one ring."""
+
+    def __init__(self, place: Instance, folder: Path) -> None:
+        self.place, self.folder = place, folder
+        self.process: subprocess.Popen[bytes] | None = None
+        self.producer: Producer = open_ring(
+            ring_name(place.name, "feed", "events"), EVENT, 4096, place.state_dir
+        )
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it and wait until it is ready."""
+        spec = {
+            "instance": self.place.name,
+            "worker": "vwap",
+            "state_dir": str(self.place.state_dir),
+            "inputs": ["feed.events"],
+            "consumer": f"{NAME}:VWAP",
+            "folder": str(self.folder),
+            "slots": 4096,
+            "checkpoint_s": 0.05,
+        }
+        path = self.folder / "spec.json"
+        path.write_text(json.dumps(spec))
+        process = subprocess.Popen([sys.executable, "-m", "consumers.own", str(path)])
+        self.process = process
+        self.until(process, lambda facts: facts.pid == process.pid and facts.state == "READY")
+        return process
+
+    def end(self) -> None:
+        """End what runs."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def until(self, process: subprocess.Popen[bytes], found: object) -> None:
+        """Wait until the worker's counters say so."""
+        assert callable(found)
+        end = time.monotonic() + WAIT_S
+        while True:
+            assert process.poll() is None, "the worker ended"
+            assert time.monotonic() < end
+            try:
+                if found(read_counters(self.place.name, "vwap")):
+                    return
+            except AttachError:
+                pass
+            time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_the_example_as_a_worker_that_is_killed(
+    instance: Instance, tmp_path: Path, module: ModuleType
+) -> None:
+    """Its ring describes itself, holds each row once, and nothing was compiled after READY."""
+    records = market()
+    running = Running(instance, tmp_path)
+    try:
+        process = running.start()
+        for part in np.array_split(records, 2):
+            running.producer.publish_batch(part.copy())
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            process = running.start()
+        running.until(process, lambda f: f.values["in.feed.events.seq"] == len(records))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_S) == 0
+        with open_reader(ring_name(instance.name, "vwap", "rows")) as reader:
+            rows = reader.last(4096)[0]
+        facts = read_counters(instance.name, "vwap")
+    finally:
+        running.end()
+        running.producer.close()
+        for file in files_of(instance.name):
+            regions.unlink(file)
+    assert facts.values["compiles_after_ready"] == 0
+    assert np.count_nonzero(rows["kind"] == Kind.RESTART) == 2
+    rows = rows[rows["kind"] == OWN_KIND]
+    wanted = OwnComputation(module.VWAP).process(records)
+    for name in ("source_seq", "instrument_id", "ts_event", "vwap", "qty"):
+        np.testing.assert_array_equal(rows[name], wanted[name], name)
