@@ -245,8 +245,6 @@ def _identity(consumer: OwnConsumer) -> str:
 
 
 if __name__ == "__main__":
-    from consumers import (
-        own,
-    )  # under the name that the consumer's module imports, not as a second __main__
-
+    # Under the name that the consumer's module imports it by: __main__ would be a second OwnConsumer.
+    own = importlib.import_module("consumers.own")
     run_worker(own.OwnSpec, own.main)

@@ -62,7 +62,9 @@ def unstated_findings(path: Path, text: str, running: set[str], extra: set[str])
     found = []
     for line, name, at_top in absolute_imports(text):
         top = name.partition(".")[0]
-        if top in OURS or top in sys.stdlib_module_names or (ROOT / f"tests/{top}.py").exists():
+        if top in OURS or top in sys.stdlib_module_names:
+            continue
+        if any((ROOT / folder / f"{top}.py").exists() for folder in ("tests", "bench")):
             continue
         owners = {normal(owner) for owner in owners_of().get(top, [KNOWN.get(top, top)])}
         if owners & running:
