@@ -8,7 +8,7 @@ CORE := $(wildcard native/*.c native/*.h native/*.py layouts/*.py)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test soak lint type bench check rivals lock clean room
+.PHONY: help setup run test soak lint type bench measured check rivals lock clean room
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -42,6 +42,13 @@ type: setup ## mypy, strict
 
 bench: setup ## every bench with its real parameters, one JSON line each
 	@for file in bench/bench_*.py; do $(PY) "$$file" $(ARGS) || exit 1; done
+
+measured: setup ## run every bench and the pipeline, keep their lines, write README's table from them
+	@mkdir -p bench/out
+	@for file in bench/bench_*.py; do $(PY) "$$file" || exit 1; done > bench/out/measured.jsonl
+	@$(VENV)/bin/tickring run --json >> bench/out/measured.jsonl
+	@mv bench/out/measured.jsonl bench/measured.jsonl
+	@$(PY) bench/measured.py
 
 check: lint type test ## what has to pass before a change lands
 

@@ -171,7 +171,9 @@ def held_by_others(names: set[str]) -> set[str]:
             busy.add(instance_of(name))
     for process_id in set(psutil.pids()) - ours:
         busy |= {instance_of(name) for name in held_by(process_id)}
-    return {name for name in names if instance_of(name) in busy}
+    # What bears this run's own mark is ours, whoever looks at it meanwhile.
+    mine = {name for name in names if instance_of(name).startswith(run_prefix())}
+    return {name for name in names - mine if instance_of(name) in busy}
 
 
 class Leaks(NamedTuple):
