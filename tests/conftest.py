@@ -8,6 +8,7 @@ counted as ours.
 import importlib.util
 import itertools
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -166,8 +167,9 @@ def held_by_others(names: set[str]) -> set[str]:
     ours = {os.getpid()} | {process.pid for process in psutil.Process().children(recursive=True)}
     busy = set()
     for name in names:
-        run = instance_of(name).removeprefix("t").partition("x")[0]
-        if run.isdigit() and int(run) != os.getpid() and psutil.pid_exists(int(run)):
+        # Test runs, and benches, put their process id behind a word.
+        number = re.match(r"[a-z]+(\d+)", instance_of(name))
+        if number and int(number[1]) not in ours and psutil.pid_exists(int(number[1])):
             busy.add(instance_of(name))
     for process_id in set(psutil.pids()) - ours:
         busy |= {instance_of(name) for name in held_by(process_id)}
