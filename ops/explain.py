@@ -19,6 +19,9 @@ from shm.errors import ConfigurationError
 
 _KEY = re.compile(r"([a-z_]+) = (.+)")
 _TABLE = re.compile(r"\[([a-z_0-9.]+)\]")
+_NAMED = re.compile(r"^(collectors|consumers)\..*")
+_INACTIVE = re.compile(r"#(?=\[|[a-z_]+ = )")
+"""A table of the example that is no default: `#[consumers.vwap]`, without a blank, where a comment has one."""
 _WORKER_KEYS = ("enabled", "cpu", "restart", "group", "max_restarts", "window_s", "backoff_s")
 _COMMON = (*_WORKER_KEYS, "backoff_max_s", "depends_on")
 
@@ -35,9 +38,9 @@ def manual() -> dict[str, Explanation]:
     """Return every key of the shipped example; of several collectors the first one tells."""
     found: dict[str, Explanation] = {}
     table, comment = "", [""]
-    for line in SHIPPED.read_text().splitlines():
+    for line in (_INACTIVE.sub("", each, count=1) for each in SHIPPED.read_text().splitlines()):
         if match := _TABLE.fullmatch(line):
-            table, comment = re.sub(r"^collectors\..*", "collectors.<NAME>", match[1]), []
+            table, comment = _NAMED.sub(r"\1.<NAME>", match[1]), []
         elif line.startswith("#"):
             comment.append(line.removeprefix("#").strip())
         elif match := _KEY.fullmatch(line):
@@ -46,7 +49,14 @@ def manual() -> dict[str, Explanation]:
             comment = []
         else:
             comment = []
-    for worker in ("venue", "features", "fanout", "recorder", "collectors.<NAME>"):
+    for worker in (
+        "venue",
+        "features",
+        "fanout",
+        "recorder",
+        "collectors.<NAME>",
+        "consumers.<NAME>",
+    ):
         for key in _COMMON:
             told = found[f"redis.{key}"]
             found[f"{worker}.{key}"] = Explanation(f"{worker}.{key}", told.default, told.text)
@@ -54,13 +64,13 @@ def manual() -> dict[str, Explanation]:
 
 
 def explain(key: str) -> Explanation:
-    """Return what a key means; a collector's name may stand for <NAME>.
+    """Return what a key means; the name of a collector or consumer may stand for <NAME>.
 
     Raises:
         ConfigurationError: no such key; the nearest one is named.
     """
     known = manual()
-    general = re.sub(r"^collectors\.[^.]+\.", "collectors.<NAME>.", key)
+    general = re.sub(r"^(collectors|consumers)\.[^.]+\.", r"\1.<NAME>.", key)
     if general in known:
         return msgspec.structs.replace(known[general], key=key)
     within = [name for name in known if name.startswith(f"{key}.")]

@@ -109,6 +109,16 @@ class FeaturesOptions(WorkerOptions):
     checkpoint_s: Positive = 1.0
 
 
+class OwnOptions(WorkerOptions, kw_only=True):
+    """A consumer of one's own (consumers.own)."""
+
+    consumer: str
+    folder: str = ""
+    inputs: tuple[str, ...] = ("*.events",)
+    slots: int = 16_384
+    checkpoint_s: Positive = 1.0
+
+
 class FanoutOptions(WorkerOptions):
     """Rings to Redis Streams."""
 
@@ -136,6 +146,7 @@ class Topology(Options):
     venue: VenueOptions = msgspec.field(default_factory=VenueOptions)
     collectors: dict[str, CollectorOptions] = {}
     features: FeaturesOptions = msgspec.field(default_factory=FeaturesOptions)
+    consumers: dict[str, OwnOptions] = {}
     fanout: FanoutOptions = msgspec.field(default_factory=FanoutOptions)
     recorder: RecorderOptions = msgspec.field(default_factory=RecorderOptions)
 
@@ -177,6 +188,7 @@ class Topology(Options):
         if self.needs_venue:
             found["venue"] = self.venue
         found |= self.running_collectors
+        found |= {name: own for name, own in self.consumers.items() if own.enabled}
         for name in ("features", "fanout", "recorder"):
             options: WorkerOptions = getattr(self, name)
             if options.enabled:

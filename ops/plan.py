@@ -13,7 +13,7 @@ import msgspec
 
 from ops import redis_server
 from ops.inputs import capture_files, market_of
-from ops.options import CollectorOptions, SupervisorOptions, Topology, WorkerOptions
+from ops.options import CollectorOptions, OwnOptions, SupervisorOptions, Topology, WorkerOptions
 from ops.topology import group_id
 
 DRAIN_ORDER = ("collector", "features", "sink", "redis", "venue")
@@ -101,6 +101,10 @@ def _worker(topology: Topology, name: str, options: WorkerOptions) -> WorkerPlan
         return WorkerPlan(
             name, "collector", options, _collector(topology, name, options), argv, needs
         )
+    if isinstance(options, OwnOptions):
+        own = _own(topology, name, options)
+        argv = python_module("consumers.own")
+        return WorkerPlan(name, "features", options, lambda _: _encode(own), argv, needs)
     build = {"features": _features, "fanout": _fanout, "recorder": _recorder}[name]
     kind = "features" if name == "features" else "sink"
     argv = python_module(f"consumers.{name}")
@@ -159,6 +163,16 @@ def _features(topology: Topology) -> dict[str, Any]:
         "inputs": topology.expand(options.inputs),
         "slots": options.slots,
         "checkpoint_s": options.checkpoint_s,
+    }
+
+
+def _own(topology: Topology, name: str, options: OwnOptions) -> dict[str, Any]:
+    return _common(topology, name, options) | {
+        "inputs": topology.expand(options.inputs),
+        "slots": options.slots,
+        "checkpoint_s": options.checkpoint_s,
+        "consumer": options.consumer,
+        "folder": options.folder,
     }
 
 

@@ -113,15 +113,17 @@ def _names(topology: Topology) -> list[str]:
     for what, name in [
         ("instance", topology.instance),
         *(("collectors", n) for n in topology.collectors),
+        *(("consumers", n) for n in topology.consumers),
     ]:
         try:
             check_part(what, name)
         except ConfigurationError as error:
             found.append(str(error))
     found += [
-        f"collectors.{name}: that name is taken by a worker of tickring; choose another"
-        for name in topology.collectors
-        if name in RESERVED
+        f"{what}.{name}: that name is taken by a worker of tickring; choose another"
+        for what, names in (("collectors", topology.collectors), ("consumers", topology.consumers))
+        for name in names
+        if name in RESERVED or (what == "consumers" and name in topology.collectors)
     ]
     return found
 
@@ -157,6 +159,8 @@ def _collectors(topology: Topology) -> list[str]:
             )
     if topology.features.enabled:
         found += _slots("features.slots", topology.features.slots)
+    for name, own in topology.consumers.items():
+        found += _slots(f"consumers.{name}.slots", own.slots)
     return found
 
 
@@ -179,8 +183,9 @@ def _slots(at: str, slots: int) -> list[str]:
 
 def _inputs(topology: Topology) -> list[str]:
     found = []
-    for name in ("features", "fanout", "recorder"):
-        options = getattr(topology, name)
+    reading = {name: getattr(topology, name) for name in ("features", "fanout", "recorder")}
+    reading |= {f"consumers.{name}": own for name, own in topology.consumers.items()}
+    for name, options in reading.items():
         if options.enabled:
             found += [
                 f"{name}.inputs = {pattern!r}: no such ring; there are {', '.join(topology.rings())}"

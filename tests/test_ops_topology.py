@@ -1,5 +1,6 @@
 """A topology is read from overrides, checked whole, and every mistake is told at once with its key."""
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -294,3 +295,39 @@ def test_too_small_a_dev_shm_is_told_before_anything_starts(monkeypatch) -> None
         NoSpace, match=r"MiB free and the rings of instance 'default' need .*remount"
     ):
         mem.check_room(huge)
+
+
+def test_a_consumer_of_ones_own_is_a_worker_by_its_name() -> None:
+    """Its module, inputs and capacity reach its spec; it drains with the features, before what stores and sends."""
+    table = {"consumers": {"vwap": {"consumer": "my_vwap:VWAP", "inputs": ["kraken.*s"], "cpu": 1}}}
+    topology = parse_topology(table, "t")
+    assert list(topology.workers()).index("vwap") < list(topology.workers()).index("features")
+    (worker,) = (w for w in make_plan(topology).workers if w.name == "vwap")
+    assert worker.kind == "features"
+    spec = json.loads(worker.spec({}))
+    assert spec["consumer"] == "my_vwap:VWAP"
+    assert spec["inputs"] == ["kraken.events", "kraken.books", "kraken.instruments"]
+    assert (spec["worker"], spec["cpu"], spec["slots"]) == ("vwap", 1, 16384)
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "told"),
+    [
+        ("vwap", {}, "consumers.vwap.consumer: missing"),
+        ("vwap", {"consumer": "m:N", "slots": 100}, "consumers.vwap.slots = 100: a power of two"),
+        ("vwap", {"consumer": "m:N", "inputs": ["x.y"]}, "consumers.vwap.inputs = 'x.y': no such"),
+        ("features", {"consumer": "m:N"}, "consumers.features: that name is taken"),
+        ("kraken", {"consumer": "m:N"}, "consumers.kraken: that name is taken"),
+        ("Vwap", {"consumer": "m:N"}, "'Vwap' cannot name a region"),
+        ("vwap", {"consumer": "m:N", "slotz": 8}, "consumers.vwap.slotz: unknown key"),
+    ],
+)
+def test_a_wrong_consumer_of_ones_own_is_told(name: str, own: dict[str, object], told: str) -> None:
+    """Whatever is wrong with it, by its key."""
+    assert told in "\n".join(mistakes({"consumers": {name: own}}))
+
+
+def test_a_key_of_ones_own_consumer_is_explained() -> None:
+    """From the example that is no default."""
+    assert explain.explain("consumers.vwap.slots").default == "16384"
+    assert "module:name" in explain.explain("consumers.<NAME>.consumer").text
