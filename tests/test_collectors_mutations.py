@@ -125,14 +125,27 @@ def is_sound(pipeline: Pipeline, seen: Counter) -> None:
 @pytest.mark.parametrize("venue", ["kraken_v1", "kraken_v2"])
 def test_mutated_frames_are_counted_and_never_raise(captures, venue) -> None:
     """50,000 wounds of real frames a venue; lost books are mended by snapshots as a venue would, and end equal."""
-    chooser = random.Random(SEED)
+    wound(captures, venue, MUTATIONS, SEED)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(20))
+@pytest.mark.parametrize("venue", ["kraken_v1", "kraken_v2"])
+def test_a_million_mutated_frames_a_venue(captures, venue, part) -> None:
+    """The same with 20 other seeds."""
+    wound(captures, venue, MUTATIONS, SEED + 1 + part)
+
+
+def wound(captures, venue: str, mutations: int, seed: int) -> None:
+    """Feed real frames and, between them, their wounded copies; check after each thousand and at the end."""
+    chooser = random.Random(seed)
     corpus = [frame for name in FILES[venue] for frame in frames_of(captures / name)]
     corpus += [TRADE_V2, INSTRUMENT_V2] * 20 if venue == "kraken_v2" else []
     small = [frame for frame in corpus if len(frame) < 2000]
     healthy, hurt = Pipeline(venue), Pipeline(venue)
     seen: Counter = Counter()
     done = 0
-    while done < MUTATIONS:
+    while done < mutations:
         for frame in corpus:
             assert healthy.feed(frame) == 0
             seen[hurt.feed(frame, healthy.ts)] += 1
@@ -151,7 +164,7 @@ def test_mutated_frames_are_counted_and_never_raise(captures, venue) -> None:
     assert seen[0] > 0
     wanted = {Reject.MALFORMED_JSON, Reject.UNEXPECTED_SHAPE, Reject.CHECKSUM, Reject.NOT_A_NUMBER}
     wanted |= {Reject.TOO_MANY_DIGITS, Reject.UNKNOWN_CHANNEL, Reject.CROSSED, Reject.NO_SNAPSHOT}
-    assert wanted <= set(seen), f"seed {SEED}: the wounds no longer reach {wanted - set(seen)}"
+    assert wanted <= set(seen), f"seed {seed}: the wounds no longer reach {wanted - set(seen)}"
     books = books_from(hurt.events())
     for line in hurt.decoder.instruments.values():
         if line.live.is_valid:
