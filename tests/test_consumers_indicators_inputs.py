@@ -120,10 +120,11 @@ def test_strided_and_mapped_series_are_taken(name: str, tmp_path: Any) -> None:
     wanted = run(name, found)
     strided = {n: np.repeat(values, 2)[::2] for n, values in found.items()}
     assert not strided["close"].flags.c_contiguous
+    # Copy on write: a read-only mapping would compile every kernel a second time.
     mapped = {}
     for n, values in found.items():
         np.save(tmp_path / n, values)
-        mapped[n] = np.load(tmp_path / f"{n}.npy", mmap_mode="r")
+        mapped[n] = np.load(tmp_path / f"{n}.npy", mmap_mode="c")
     for other in (strided, mapped):
         np.testing.assert_array_equal(run(name, other), wanted)
 
