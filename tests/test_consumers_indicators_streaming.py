@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from indicator_cases import CASES, Bars, Case, bars, case_id, identical, market, with_prefix
+from numba.core.errors import TypingError
 
 from consumers.indicators import INDICATORS, reset, sma_state, sma_step, warm_up
 
@@ -115,6 +116,30 @@ def test_a_state_of_another_kind_is_left_alone(name: str) -> None:
     found = indicator.step(of_another, *(1.0 for _ in indicator.inputs))
     assert np.isnan(found).all()
     np.testing.assert_array_equal(of_another, before)
+
+
+@pytest.mark.parametrize("name", INDICATORS)
+def test_a_state_that_was_cut_short_is_left_alone(name: str) -> None:
+    """A step that is given a part of its state gives NaN and changes nothing."""
+    indicator = INDICATORS[name]
+    state = indicator.state()
+    for length in (len(state) - 1, 9, 1, 0):
+        cut = state[:length].copy()
+        assert np.isnan(indicator.step(cut, *(1.0 for _ in indicator.inputs))).all()
+        np.testing.assert_array_equal(cut, state[:length])
+
+
+def test_a_state_that_cannot_hold_a_row_is_refused() -> None:
+    """Read-only memory, every second slot of an array, other numbers: an error, not a crash."""
+    state = sma_state(5)
+    for wrong in (
+        np.frombuffer(state.tobytes()),
+        np.repeat(state, 2)[::2],
+        state.astype(np.float32),
+        state.reshape(1, -1),
+    ):
+        with pytest.raises(TypingError):
+            sma_step(wrong, 1.0)
 
 
 def walks() -> st.SearchStrategy[list[float]]:

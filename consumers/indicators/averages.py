@@ -49,7 +49,7 @@ def sma_step(state: Floats, real: float) -> float:
     """Take one value; give the SMA, or NaN in the first timeperiod - 1 rows."""
     memory = pointer(state)
     value = np.nan
-    if states.takes(memory, SMA, np.isnan(real)):
+    if states.takes(memory, len(state), SMA, np.isnan(real)):
         length = int(memory[_TIMEPERIOD])
         memory[ROWS] += 1.0
         total = sums.push(memory, _MEAN, RINGS, length, real, 0.0)
@@ -83,7 +83,7 @@ def ema_step(state: Floats, real: float) -> float:
     """Take one value; give the EMA, or NaN in the first timeperiod - 1 rows."""
     memory = pointer(state)
     value = np.nan
-    if states.takes(memory, EMA, np.isnan(real)):
+    if states.takes(memory, len(state), EMA, np.isnan(real)):
         rows = memory[ROWS] + 1.0
         memory[ROWS] = rows
         value = ema_advance(
@@ -126,7 +126,7 @@ def macd_step(state: Floats, real: float) -> tuple[float, float, float]:
     """Take one value; give macd, signal, histogram, all NaN in the first slow + signal - 2 rows."""
     memory = pointer(state)
     line = signal = np.nan
-    if states.takes(memory, MACD, np.isnan(real)):
+    if states.takes(memory, len(state), MACD, np.isnan(real)):
         line, signal = _macd_advance(memory, real)
     return line, signal, line - signal
 

@@ -37,7 +37,7 @@ def momentum_step(state: Floats, real: float) -> float:
     """Take one value; give the momentum, or NaN in the first timeperiod rows."""
     memory = pointer(state)
     value = np.nan
-    if states.takes(memory, MOMENTUM, np.isnan(real)):
+    if states.takes(memory, len(state), MOMENTUM, np.isnan(real)):
         value = real - _exchanged(memory, real)
     return value
 
@@ -67,7 +67,7 @@ def log_returns_step(state: Floats, close: float) -> float:
     """Take one price; give the log return, or NaN in the first timeperiod rows."""
     memory = pointer(state)
     value = np.nan
-    if states.takes(memory, LOG_RETURNS, np.isnan(close)):
+    if states.takes(memory, len(state), LOG_RETURNS, np.isnan(close)):
         value = _log_return(close, _exchanged(memory, close))
     return value
 

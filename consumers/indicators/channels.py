@@ -65,7 +65,9 @@ def keltner_step(
     """Take one bar; give upper, middle, lower, all NaN in the first timeperiod rows."""
     memory = pointer(state)
     middle = reach = np.nan
-    if states.takes(memory, KELTNER, np.isnan(high) or np.isnan(low) or np.isnan(close)):
+    if states.takes(
+        memory, len(state), KELTNER, np.isnan(high) or np.isnan(low) or np.isnan(close)
+    ):
         rows, length = memory[ROWS], memory[_TIMEPERIOD]
         memory[ROWS] = rows + 1.0
         middle = averages.ema_advance(
@@ -104,7 +106,7 @@ def cci_step(state: Floats, high: float, low: float, close: float) -> float:
     """Take one bar; give the CCI, or NaN in the first timeperiod - 1 rows."""
     memory = pointer(state)
     value = np.nan
-    if states.takes(memory, CCI, np.isnan(high) or np.isnan(low) or np.isnan(close)):
+    if states.takes(memory, len(state), CCI, np.isnan(high) or np.isnan(low) or np.isnan(close)):
         price = typical(high, low, close)
         position, length = memory[_POSITION], int(memory[_TIMEPERIOD])
         memory[_BEGUN] = price if position == 0.0 else memory[_BEGUN] + price

@@ -56,7 +56,7 @@ def rolling_std_step(state: Floats, real: float) -> float:
     """Take one value; give the deviation, or NaN in the first timeperiod - 1 rows."""
     memory = pointer(state)
     value = np.nan
-    if states.takes(memory, ROLLING_STD, np.isnan(real)):
+    if states.takes(memory, len(state), ROLLING_STD, np.isnan(real)):
         memory[ROWS] += 1.0
         value = np.sqrt(_variance_step(memory, real)) * memory[_FACTOR_UP]
     return value
@@ -133,7 +133,7 @@ def bollinger_step(state: Floats, real: float) -> tuple[float, float, float]:
     """Take one value; give upper, middle, lower, all NaN in the first timeperiod - 1 rows."""
     memory = pointer(state)
     middle = deviation = np.nan
-    if states.takes(memory, BOLLINGER, np.isnan(real)):
+    if states.takes(memory, len(state), BOLLINGER, np.isnan(real)):
         memory[ROWS] += 1.0
         length, at = int(memory[_TIMEPERIOD]), int(memory[_AT])
         total = sums.take(memory, _MEAN, length, real, memory[RINGS + at], at + 1 == length, 0.0)

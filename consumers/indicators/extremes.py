@@ -10,8 +10,8 @@ that stay in the first-level cache.
 **Stream.** The ring is a block of `length` rows. At row k of a block the window is rows 0..k of it
 and k+1.. of the block before; of the first the highest runs along, of the second the highest of
 each tail stands in the slots that this block has not yet overwritten. When a block is full its
-slots are turned into the highest of each tail, from its end. No more than two comparisons a row
-on average, and no branch that depends on the data.
+slots are turned into the highest of each tail, from its end. Three comparisons a row on average,
+and no branch that depends on the data.
 
 **Layout** of both extremes in a state, from slot `at`: row in the block, highest and lowest of the
 block so far; two rings, the highs' first.

@@ -54,7 +54,7 @@ def obv_step(state: Floats, real: float, volume: float) -> float:
     """Take one row; give the on-balance volume."""
     memory = pointer(state)
     balance = np.nan
-    if states.takes(memory, OBV, np.isnan(real) or np.isnan(volume)):
+    if states.takes(memory, len(state), OBV, np.isnan(real) or np.isnan(volume)):
         balance = volume
         if memory[ROWS] > 0.0:
             balance = _balanced(memory[_OBV], real, memory[_REAL], volume)
@@ -95,7 +95,7 @@ def mfi_step(state: Floats, high: float, low: float, close: float, volume: float
     memory = pointer(state)
     value = np.nan
     is_absent = np.isnan(high) or np.isnan(low) or np.isnan(close) or np.isnan(volume)
-    if states.takes(memory, MFI, is_absent):
+    if states.takes(memory, len(state), MFI, is_absent):
         price = typical(high, low, close)
         if memory[ROWS] > 0.0:
             value = _flow_step(memory, price, volume)

@@ -60,6 +60,10 @@ fma = cast("Callable[[float, float, float], float]", intrinsic(_fma))
 
 
 def _pointer(_context: Any, array: Any) -> Any:
+    # Anything else is a typing error: strides would be ignored, and read-only memory written.
+    fits = isinstance(array, numba.types.Array) and array.ndim == 1 and array.layout == "C"
+    if not fits or array.dtype != _types.float64 or not array.mutable:
+        return None
     signature = _types.CPointer(array.dtype)(array)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -68,8 +72,9 @@ def _pointer(_context: Any, array: Any) -> Any:
     return signature, generate
 
 
-# The memory of an array, for the parts of a step: it is indexed alike, but is not counted. Counting
-# references, an atomic operation at each border of a part, would cost more than the arithmetic.
+# The memory of a contiguous, writable array of float64, for the parts of a step: it is indexed
+# alike, but is not counted. Counting references, an atomic operation at each border of a part,
+# would cost more than the arithmetic.
 pointer = cast("Callable[[Floats], Floats]", intrinsic(_pointer))
 
 

@@ -67,7 +67,7 @@ def donchian_step(state: Floats, high: float, low: float) -> tuple[float, float,
     """Take one bar; give upper, middle, lower, all NaN in the first timeperiod - 1 rows."""
     memory = pointer(state)
     highest = lowest = np.nan
-    if states.takes(memory, DONCHIAN, np.isnan(high) or np.isnan(low)):
+    if states.takes(memory, len(state), DONCHIAN, np.isnan(high) or np.isnan(low)):
         highest, lowest = _extremes_step(memory, high, low)
         if memory[ROWS] < memory[_TIMEPERIOD]:
             highest = lowest = np.nan
@@ -101,7 +101,9 @@ def williams_r_step(state: Floats, high: float, low: float, close: float) -> flo
     """Take one bar; give %R, or NaN in the first timeperiod - 1 rows."""
     memory = pointer(state)
     value = np.nan
-    if states.takes(memory, WILLIAMS_R, np.isnan(high) or np.isnan(low) or np.isnan(close)):
+    if states.takes(
+        memory, len(state), WILLIAMS_R, np.isnan(high) or np.isnan(low) or np.isnan(close)
+    ):
         highest, lowest = _extremes_step(memory, high, low)
         if memory[ROWS] >= memory[_TIMEPERIOD]:
             value = _williams(highest, lowest, close)
@@ -155,7 +157,9 @@ def stochastic_step(state: Floats, high: float, low: float, close: float) -> tup
     """Take one bar; give slow %K and slow %D, both NaN until both are warm."""
     memory = pointer(state)
     k = d = np.nan
-    if states.takes(memory, STOCHASTIC, np.isnan(high) or np.isnan(low) or np.isnan(close)):
+    if states.takes(
+        memory, len(state), STOCHASTIC, np.isnan(high) or np.isnan(low) or np.isnan(close)
+    ):
         highest, lowest = _extremes_step(memory, high, low)
         fast, slow_k, slow_d = int(memory[_FAST_K]), int(memory[_SLOW_K]), int(memory[_SLOW_D])
         rows = memory[ROWS]

@@ -3,7 +3,8 @@
 **Layout** (slots of 8 bytes)
 
     0        kind: which indicator this state belongs to
-    1..9     parameters, fixed when the state is made
+    1..8     parameters, fixed when the state is made
+    9        slots in all
     10       rows taken since the first row whose inputs are all numbers
     11..29   what the recursion or the rolling sum needs; each indicator names its slots
     30..     ring buffers, one slot per row of the window
@@ -16,7 +17,9 @@ on makes a recursive value or a running sum NaN until the reset; a window that i
 (extremes, CCI) is NaN while the NaN is in it; a row without a finite price or volume has no
 weight in a VWAP; a close that is NaN leaves the next true range to high and low.
 
-**Failure.** A step given the state of another indicator touches nothing and gives NaN.
+**Failure.** A step given the state of another indicator, or a state that was cut short, touches
+nothing and gives NaN; numba refuses to compile one for an array that is read-only, strided or not
+of float64.
 
 **Why it is right.** Counters are whole numbers far below 2^53, so float64 holds them exactly.
 """
@@ -27,6 +30,7 @@ from consumers.indicators.jit import Floats, kernel, part
 
 KIND = 0
 PARAMETERS = 1
+SLOTS = 9
 LIVE = 10
 ROWS = 10
 OWN = 11
@@ -57,15 +61,19 @@ RINGS = 30
 def new_state(kind: float, ring_slots: int, *parameters: float) -> Floats:
     """Make the state of one indicator; ring_slots counts the rows its windows hold together."""
     state = np.zeros(RINGS + ring_slots)
-    state[KIND] = kind
+    state[KIND], state[SLOTS] = kind, len(state)
     state[PARAMETERS : PARAMETERS + len(parameters)] = parameters
     return state
 
 
 @part
-def takes(state: Floats, kind: float, is_absent: bool) -> bool:
-    """Say whether a step may take a row: the state is its own, and counting has begun or begins."""
-    return state[KIND] == kind and (state[ROWS] > 0.0 or not is_absent)
+def takes(state: Floats, slots: int, kind: float, is_absent: bool) -> bool:
+    """Say whether a step may take a row: the state is its own and whole, and the row is counted.
+
+    A row with an absent input is counted only when rows have been before.
+    """
+    is_own = slots >= RINGS and state[SLOTS] == slots and state[KIND] == kind
+    return is_own and (state[ROWS] > 0.0 or not is_absent)
 
 
 @kernel

@@ -14,7 +14,7 @@ import numpy as np
 from consumers.indicators import states, sums
 from consumers.indicators.inputs import period, same_length, series
 from consumers.indicators.jit import Floats, fill_nan, first_row_4, kernel, part, pointer
-from consumers.indicators.states import KIND, OWN, PARAMETERS, RINGS, ROWS, VWAP
+from consumers.indicators.states import OWN, PARAMETERS, RINGS, ROWS, VWAP
 
 _TIMEPERIOD = PARAMETERS
 _RUN_ROWS, _RUN_MONEY, _RUN_VOLUME = range(OWN, OWN + 3)
@@ -60,7 +60,7 @@ def vwap_step(state: Floats, high: float, low: float, close: float, volume: floa
     memory = pointer(state)
     value = np.nan
     is_absent = np.isnan(high) or np.isnan(low) or np.isnan(close) or np.isnan(volume)
-    if states.takes(memory, VWAP, is_absent):
+    if states.takes(memory, len(state), VWAP, is_absent):
         memory[ROWS] += 1.0
         money, weight = _weighed(high, low, close, volume)
         if memory[_TIMEPERIOD] == 0.0:
@@ -149,7 +149,11 @@ def _session_vwap_kernel(
 def _rolling_vwap_kernel(
     high: Floats, low: Floats, close: Floats, volume: Floats, length: int, out: Floats
 ) -> None:
+    first = first_row_4(high, low, close, volume)
+    fill_nan(out, first)
     state = np.zeros(RINGS + 2 * length)
-    state[KIND], state[_TIMEPERIOD] = VWAP, length
-    for row in range(len(out)):
-        out[row] = vwap_step(state, high[row], low[row], close[row], volume[row])
+    state[_TIMEPERIOD] = length
+    for row in range(first, len(out)):
+        state[ROWS] += 1.0
+        money, weight = _weighed(high[row], low[row], close[row], volume[row])
+        out[row] = _rolling_vwap_step(state, money, weight)

@@ -58,7 +58,7 @@ def rsi_step(state: Floats, real: float) -> float:
     """Take one value; give the RSI, or NaN in the first timeperiod rows."""
     memory = pointer(state)
     value = np.nan
-    if states.takes(memory, RSI, np.isnan(real)):
+    if states.takes(memory, len(state), RSI, np.isnan(real)):
         rows, length = memory[ROWS], memory[_TIMEPERIOD]
         inverse = 1.0 / length
         gain, loss = _gain_and_loss(real, memory[_REAL] if rows > 0.0 else real)
@@ -102,7 +102,7 @@ def atr_step(state: Floats, high: float, low: float, close: float) -> float:
     """Take one bar; give the ATR, or NaN in the first timeperiod rows."""
     memory = pointer(state)
     value = np.nan
-    if states.takes(memory, ATR, np.isnan(high) or np.isnan(low) or np.isnan(close)):
+    if states.takes(memory, len(state), ATR, np.isnan(high) or np.isnan(low) or np.isnan(close)):
         rows = memory[ROWS]
         memory[ROWS] = rows + 1.0
         value = atr_advance(memory, _CLOSE, memory[_TIMEPERIOD], rows, high, low, close)
@@ -137,7 +137,7 @@ def adx_step(state: Floats, high: float, low: float, close: float) -> float:
     """Take one bar; give the ADX, or NaN in the first 2 * timeperiod - 1 rows."""
     memory = pointer(state)
     value = np.nan
-    if states.takes(memory, ADX, np.isnan(high) or np.isnan(low) or np.isnan(close)):
+    if states.takes(memory, len(state), ADX, np.isnan(high) or np.isnan(low) or np.isnan(close)):
         if memory[ROWS] > 0.0:
             value = _adx_advance(memory, high, low)
         memory[ROWS] += 1.0
