@@ -21,7 +21,7 @@ import fcntl
 import os
 import time
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import IO
 
@@ -256,6 +256,8 @@ class Recorder:
                 self._begin_sync()
             if self._syncing is None:
                 return
+            while not wait([self._syncing], _IDLE_S).done:
+                self._counters.heartbeat()
             failed = self._syncing.exception()
             self._settle_sync()
             if failed is not None:

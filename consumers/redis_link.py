@@ -38,7 +38,8 @@ REASONS = (
     "readonly",
     "other",
 )
-_BEAT_S = 0.25
+_WAIT_S = 1.0
+"""No single wait is longer, so that a heartbeat (due twice a second or so) is not long overdue."""
 _PACK: Callable[[Command], bytes] = cast("Any", pack_command)  # its own types say: one word only
 
 
@@ -93,8 +94,8 @@ class RedisLink:
                 "retry": Retry(NoBackoff(), 0),
                 "retry_on_error": [],
                 "health_check_interval": 0,
-                "socket_timeout": self._reply_timeout_s,
-                "socket_connect_timeout": min(1.0, self._reply_timeout_s),
+                "socket_timeout": min(_WAIT_S, self._reply_timeout_s),
+                "socket_connect_timeout": min(_WAIT_S, self._reply_timeout_s),
                 "protocol": 2,
             }
         )
@@ -137,17 +138,20 @@ class RedisLink:
         try:
             packed = b"".join(map(_PACK, commands))
             connection.send_packed_command([packed], check_health=False)
-            self._await_reply(connection)
-            return [connection.read_response() for _ in commands]
+            until_ns = monotonic_ns() + int(self._reply_timeout_s * 1e9)
+            return [self._read(connection, until_ns) for _ in commands]
         except (redis.RedisError, OSError) as error:
             raise self._failed(error) from error
 
-    def _await_reply(self, connection: Any) -> None:
-        waited_until = monotonic_ns() + int(self._reply_timeout_s * 1e9)
-        while not connection.can_read(timeout=_BEAT_S):
-            self._beat()
-            if monotonic_ns() > waited_until:
-                raise redis.TimeoutError(f"no reply within {self._reply_timeout_s:g} s")
+    def _read(self, connection: Any, until_ns: int) -> Any:
+        """Read one reply, beating while it is awaited."""
+        while True:
+            try:
+                return connection.read_response(disconnect_on_error=False)
+            except redis.TimeoutError:
+                self._beat()
+                if monotonic_ns() > until_ns:
+                    raise
 
     def _failed(self, error: Exception) -> LinkError:
         self.close()

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,6 +115,25 @@ def test_an_older_connection_cannot_write_behind_the_new_one(
         until("delivered", lambda: delivered(server, feed))
         ids = [int(each["id"]) for each in server.client().client_list()]
         assert before not in ids
+
+
+def test_a_server_that_is_stopped_and_goes_on_doubles_nothing(
+    server: RedisServer, feed: Feed
+) -> None:
+    """What a given-up connection had sent may be carried out late: it is found, and never added again."""
+    assert server.process is not None
+    with running(spec(feed, server.url, reply_timeout_s=0.1, batch_records=50)):
+        for i in range(1, 6):
+            feed.trades(500)
+            until("some progress", lambda: server.client().xlen(STREAM) > feed.published - 400)
+            server.process.send_signal(signal.SIGSTOP)
+            feed.trades(100)
+            until("given up", lambda i=i: values(feed)["redis_errors.timeout"] >= 2 * i)
+            server.process.send_signal(signal.SIGCONT)
+        until("delivered", lambda: delivered(server, feed))
+    assert findings(server, feed) == []
+    assert values(feed)["entries_refused"] == 0
+    assert values(feed)["entries_acked"] == feed.published
 
 
 # ---------------------------------------------------------------- refusals
