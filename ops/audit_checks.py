@@ -57,11 +57,11 @@ def checks_of(topology: Topology, closing: bool) -> list[Check]:
     """
     features_at = counters_of(topology.instance, "features")
     delivered = Delivered(topology) if topology.fanout.enabled else None
-    features = _held(topology.instance, FEATURES_RING, FEATURES)
+    features = held_ring(topology.instance, FEATURES_RING, FEATURES)
     events = {
         ring: held
         for ring in topology.expand(["*.events"])
-        if (held := _held(topology.instance, ring, EVENT)) is not None
+        if (held := held_ring(topology.instance, ring, EVENT)) is not None
     }
     checks: list[Check] = []
     if topology.features.enabled and features is not None and features_at is not None:
@@ -202,7 +202,8 @@ def compare(name: str, wanted: np.ndarray, found: np.ndarray, note: str) -> Chec
     )
 
 
-def _held(instance: str, ring: str, dtype: np.dtype) -> Held | None:
+def held_ring(instance: str, ring: str, dtype: np.dtype) -> Held | None:
+    """Return what a ring holds; None: it was never made."""
     try:
         return Held(instance, ring, dtype)
     except AttachError:

@@ -116,8 +116,8 @@ def ready(
     found = reading.wait_ready(instance, timeout)
     if json:
         show.as_json(found)
-    else:
-        show.say(f"instance {instance} is {'ready' if found.is_ready else 'not ready'}")
+    elif found.is_ready:
+        show.say(f"instance {instance} is ready")
     for reason in found.reasons:
         show.complain(reason)
     return OK if found.is_ready else NOT_RUNNING if found.state == reading.NOT_RUNNING else UNWELL

@@ -195,14 +195,14 @@ class Topology(Options):
                 found[name] = options
         return found
 
-    def rings(self) -> list[str]:
-        """Return the public names of the record rings that consumers may read."""
+    def rings(self, of_disabled: bool = False) -> list[str]:
+        """Return the public names of the record rings that consumers may read; those of disabled workers if asked for."""
         names = [
             f"{name}.{ring}"
-            for name in self.running_collectors
+            for name in (self.collectors if of_disabled else self.running_collectors)
             for ring in ("events", "books", "instruments")
         ]
-        return [*names, "features.features"] if self.features.enabled else names
+        return [*names, "features.features"] if self.features.enabled or of_disabled else names
 
     def expand(self, patterns: Sequence[str]) -> list[str]:
         """Return the rings that match, in order and once each; a pattern is a name or holds `*`."""

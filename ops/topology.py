@@ -7,6 +7,7 @@ follow from it, and so does the memory they take.
 disjoint blocks below 2**16. (3) Every input names a ring of the topology. (4) Each mistake is told, not only the first.
 """
 
+import fnmatch
 import grp
 import tomllib
 from pathlib import Path
@@ -182,16 +183,21 @@ def _slots(at: str, slots: int) -> list[str]:
 
 
 def _inputs(topology: Topology) -> list[str]:
+    """A ring of a disabled worker may be named, and is not read; a worker that is left without any has nothing to do."""
     found = []
+    known = topology.rings(of_disabled=True)
     reading = {name: getattr(topology, name) for name in ("features", "fanout", "recorder")}
     reading |= {f"consumers.{name}": own for name, own in topology.consumers.items()}
     for name, options in reading.items():
-        if options.enabled:
-            found += [
-                f"{name}.inputs = {pattern!r}: no such ring; there are {', '.join(topology.rings())}"
-                for pattern in options.inputs
-                if not topology.expand([pattern])
-            ]
+        if not options.enabled:
+            continue
+        unknown = [p for p in options.inputs if not any(fnmatch.fnmatchcase(r, p) for r in known)]
+        found += [
+            f"{name}.inputs = {pattern!r}: no such ring; there are {', '.join(known)}"
+            for pattern in unknown
+        ]
+        if not unknown and not topology.expand(options.inputs):
+            found.append(f"{name}.inputs: none of these rings has a worker; set enabled = false")
     return found
 
 

@@ -331,3 +331,12 @@ def test_a_key_of_ones_own_consumer_is_explained() -> None:
     """From the example that is no default."""
     assert explain.explain("consumers.vwap.slots").default == "16384"
     assert "module:name" in explain.explain("consumers.<NAME>.consumer").text
+
+
+def test_rings_of_disabled_workers_are_just_not_read() -> None:
+    """Switching a worker off needs no other change, until a reader has nothing left."""
+    topology = parse_topology({"features": {"enabled": False}}, "t")
+    assert topology.expand(topology.fanout.inputs) == ["kraken.events", "kraken_v1.events"]
+    off = {"enabled": False}
+    found = mistakes({"features": off, "fanout": {"inputs": ["features.features"]}})
+    assert found == ["fanout.inputs: none of these rings has a worker; set enabled = false"]
