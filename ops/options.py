@@ -14,8 +14,6 @@ from msgspec import Meta
 
 from shm.registry import DEFAULT_INSTANCE, default_state_dir
 
-VENUES = ("kraken_v1", "kraken_v2")
-"""Protocols that a collector speaks."""
 IDS_END = 1 << 16
 
 Seconds = Annotated[float, Meta(ge=0)]

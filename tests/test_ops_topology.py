@@ -210,9 +210,12 @@ def test_what_is_played_is_what_is_subscribed_to(monkeypatch, tmp_path: Path) ->
 
 
 def test_two_collectors_of_one_instrument_are_refused() -> None:
-    """They would write one Redis stream with ids that do not rise."""
-    wanted = [{"channel": "trade", "symbols": ["BTC/USD"]}]
-    table = {"collectors": {name: {"subscriptions": wanted} for name in ("kraken", "kraken_v1")}}
+    """They would write one Redis stream with ids that do not rise; two venues' instruments of one name may be."""
+    wanted = {"subscriptions": [{"channel": "trade", "symbols": ["BTC/USD"]}]}
+    third = wanted | {"venue": "kraken_v2", "first_instrument_id": 3001}
+    table = {"collectors": {"kraken": wanted, "kraken_v1": wanted}}
+    check_streams(parse_topology(table, "t"))
+    table["collectors"]["third"] = third
     with pytest.raises(
         ConfigurationError, match="BTC/USD of kraken is subscribed to by kraken too"
     ):
