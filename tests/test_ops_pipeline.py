@@ -14,8 +14,10 @@ import pytest
 from conftest import Instance
 
 from layouts import Kind
+from ops import replay
+from ops.status import read_children
 from shm.counters import read_counters
-from shm.registry import files_of
+from shm.registry import files_of, read_instance
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_S = 150
@@ -83,6 +85,10 @@ class Pipeline:
         """Return the rows of status by worker."""
         return {row["worker"]: row for row in self.read("status")["workers"]}
 
+    def pids(self) -> dict[str, int]:
+        """Return each worker's pid as the supervisor tells it, 0 where none runs."""
+        return {name: facts.pid for name, facts in read_children(read_instance(self.name)).items()}
+
     def counters(self, worker: str) -> dict[str, int]:
         """Read a worker's counters."""
         return read_counters(self.name, worker).values
@@ -137,95 +143,69 @@ def assert_closed(books: dict) -> None:
 
 
 @pytest.mark.stress
-def test_each_worker_is_killed_in_turn_and_the_books_close(pipeline) -> None:
-    """Each is started again; no record is missing or there twice in features, Redis or Parquet."""
+def test_a_life_with_every_worker_killed_ends_with_closed_books(pipeline) -> None:
+    """Up; a second up; each worker killed in turn; one ended and started; the supervisor killed; down, and again."""
     one = pipeline()
+    assert one.call("status").returncode == 3
     one.up()
     before = one.workers()
     assert list(before) == [
         *("redis", "venue", "kraken", "kraken_v1", "features", "fanout", "recorder")
     ]
-    for name, row in before.items():
-        os.kill(row["pid"], signal.SIGKILL)
-        wait_for(lambda name=name: one.workers()[name]["restarts"] == 1)
-        one.ready()
-    after = one.workers()
-    for name, row in after.items():
-        assert row["state"] == "RUNNING"
-        assert row["pid"] != before[name]["pid"]
-        assert row["restarts"] == 1
-    time.sleep(1.0)
-    assert_closed(one.down())
-
-
-@pytest.mark.stress
-def test_an_operator_s_day(pipeline) -> None:
-    """Status and exit codes before, during and after; a second up; a killed supervisor; down twice."""
-    one = pipeline()
-    assert one.call("status").returncode == 3
-    assert one.call("down").returncode == 0
-    one.up()
-    assert one.call("status").returncode == 0
-    before = one.workers()
-
     second = one.call("up", "-c", str(one.file))
     assert second.returncode == 4
     assert "is up already" in second.stderr
-    assert {n: r["pid"] for n, r in one.workers().items()} == {
-        n: r["pid"] for n, r in before.items()
-    }
+    assert one.pids() == {name: row["pid"] for name, row in before.items()}
+
+    for name, pid in one.pids().items():
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda name=name, pid=pid: one.pids()[name] not in (0, pid))
+    one.ready()
+    for name, row in one.workers().items():
+        assert row["restarts"] == 1
+        assert row["pid"] != before[name]["pid"]
 
     assert one.call("down", "fanout").returncode == 0
-    wait_for(lambda: one.workers()["fanout"]["state"] == "STOPPED")
+    wait_for(lambda: one.pids()["fanout"] == 0)
     degraded = one.call("status")
     assert degraded.returncode == 1
     assert "fanout is STOPPED" in degraded.stderr
     assert one.call("up", "fanout").returncode == 0
     one.ready()
 
-    supervisor = one.read("status")["supervisor_pid"]
-    os.kill(supervisor, signal.SIGKILL)
-    wait_for(lambda: one.call("status").returncode == 1)
-    running = one.workers()
+    running = one.pids()
+    os.kill(read_instance(one.name).pid, signal.SIGKILL)
+    wait_for(lambda: not read_instance(one.name).alive)
     one.up()
-    adopted = one.workers()
-    assert {n: r["pid"] for n, r in adopted.items()} == {n: r["pid"] for n, r in running.items()}
+    assert one.pids() == running
 
     live = one.read("audit")
     assert live["unaccounted"] == 0, json.dumps(live, indent=1)
     assert not live["closing"]
-    rings = {row["name"]: row for row in one.read("ring", "list")}
-    assert rings["features.features"]["layout"] == "features"
     tail = one.call("ring", "tail", "kraken.events", "-n", "5", "--json").stdout.splitlines()
     assert len(tail) == 5
     assert_closed(one.down())
     assert one.call("down").returncode == 0
     assert one.call("status").returncode == 3
-    assert "draining" in one.call("logs", "supervisor").stdout
 
 
-@pytest.mark.stress
+@pytest.mark.soak
 def test_down_without_a_supervisor_drains_what_runs(pipeline) -> None:
     """In order, with the books closed, as the supervisor would have done."""
     one = pipeline()
     one.up()
-    pids = [row["pid"] for row in one.workers().values()]
-    os.kill(one.read("status")["supervisor_pid"], signal.SIGKILL)
+    pids = one.pids()
+    os.kill(read_instance(one.name).pid, signal.SIGKILL)
     assert_closed(one.down())
-    for pid in pids:
+    for pid in pids.values():
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
 
 @pytest.mark.stress
-def test_the_job_prints_what_flowed_and_leaves_nothing(pipeline) -> None:
-    """`tickring run`: exit 0, latencies of each hop, unaccounted 0; from records, so they are all there."""
-    one = pipeline()
-    done = one.call("run", "-c", str(one.file), "--for", "2", "--json")
-    assert done.returncode == 0, done.stderr + one.logs()
-    report = json.loads(done.stdout)
-    assert report["unaccounted"] == 0
-    assert report["regions_left"] == report["processes_left"] == []
+def test_an_interrupted_job_tells_what_flowed_and_leaves_nothing(pipeline) -> None:
+    """Ctrl-C: drained, latencies of each hop from the records, unaccounted 0."""
+    report = interrupt(pipeline(), "ready after", 2.0)
     hops = {hop["hop"]: hop for hop in report["latency"]}
     assert list(hops) == ["socket -> ring", "ring -> features", "end to end"]
     for hop in hops.values():
@@ -236,28 +216,43 @@ def test_the_job_prints_what_flowed_and_leaves_nothing(pipeline) -> None:
     assert_closed(report["audit"])
 
 
-@pytest.mark.stress
-def test_an_interrupted_job_drains_and_leaves_nothing(pipeline) -> None:
-    """Ctrl-C at any moment, here while it starts and while it runs."""
+@pytest.mark.soak
+def test_a_job_may_be_interrupted_while_it_starts(pipeline) -> None:
+    """Before anything has flowed."""
+    interrupt(pipeline(), "starting instance", 0.5)
+
+
+@pytest.mark.soak
+def test_a_job_ends_by_itself(pipeline) -> None:
+    """After the time that it was given."""
     one = pipeline()
-    for words in ("starting instance", "ready after"):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ops", "run", "-c", str(one.file), "--for", "300", "--json"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=one.environment,
-        )
-        assert process.stderr and process.stdout
-        with process.stderr, process.stdout:
-            for line in process.stderr:
-                if words in line:
-                    break
-            process.send_signal(signal.SIGINT)
-            rest, report = process.stderr.read(), process.stdout.read()
-        assert process.wait(60) == 0, rest + one.logs()
-        assert json.loads(report)["unaccounted"] == 0
-        assert files_of(one.name) == []
+    done = one.call("run", "-c", str(one.file), "--for", "2", "--json")
+    assert done.returncode == 0, done.stderr + one.logs()
+    assert_closed(json.loads(done.stdout)["audit"])
+
+
+def interrupt(one: Pipeline, words: str, after_s: float) -> dict:
+    """Press Ctrl-C some time after the job has said `words`; return its report."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops", "run", "-c", str(one.file), "--for", "300", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=one.environment,
+    )
+    assert process.stderr and process.stdout
+    with process.stderr, process.stdout:
+        for line in process.stderr:
+            if words in line:
+                break
+        time.sleep(after_s)
+        process.send_signal(signal.SIGINT)
+        rest, text = process.stderr.read(), process.stdout.read()
+    assert process.wait(60) == 0, rest + one.logs()
+    report: dict = json.loads(text)
+    assert report["unaccounted"] == 0
+    assert report["regions_left"] == report["processes_left"] == files_of(one.name) == []
+    return report
 
 
 RECORDINGS = """
@@ -279,8 +274,7 @@ def test_features_of_a_run_with_killed_workers_equal_those_of_a_replay(
     one = pipeline(RECORDINGS)
     one.up()
     for name in ("features", "recorder", "fanout"):
-        os.kill(one.workers()[name]["pid"], signal.SIGKILL)
-        wait_for(lambda name=name: one.workers()[name]["restarts"] == 1)
+        os.kill(one.pids()[name], signal.SIGKILL)
     one.ready()
     wait_for(lambda: one.counters("venue")["tape_done"] == 1, 60)
     time.sleep(0.5)
@@ -293,9 +287,7 @@ def test_features_of_a_run_with_killed_workers_equal_those_of_a_replay(
     )
     for venue, worker, names in recorded:
         file = tmp_path / "replayed.parquet"
-        paths = [str(captures / f"{name}.jsonl.gz") for name in names]
-        done = one.call("replay", *paths, "--venue", venue, "--features", str(file))
-        assert done.returncode == 0, done.stderr
+        replay.play([captures / f"{name}.jsonl.gz" for name in names], venue, file)
         assert_same_rows(live_rows(one.state / "data", worker), file)
     for worker, updates in (("kraken_v1", 4269), ("kraken", 301 + 1129)):
         assert books["counters"][worker]["checksums_ok"] == updates

@@ -236,13 +236,12 @@ def test_a_stopped_worker_is_killed(start) -> None:
 
 def test_a_supervisor_that_was_stopped_kills_nobody(start) -> None:
     """Its own pause is granted to the workers."""
-    one = start({"a": {"behaviour": "hang"}}, heartbeat_timeout_s=2.0)
+    one = start({"a": {"behaviour": "hang"}}, heartbeat_timeout_s=1.8)
     pid = one.wait_states(a="RUNNING")["a"].pid
-    time.sleep(0.3)
     one.process.send_signal(signal.SIGSTOP)
-    time.sleep(2.2)
+    time.sleep(1.9)
     one.process.send_signal(signal.SIGCONT)
-    time.sleep(0.6)
+    time.sleep(0.5)
     assert one.facts()["a"].pid == pid
     assert one.facts()["a"].restarts == 0
 
