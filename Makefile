@@ -52,7 +52,7 @@ measured: setup ## run every bench and the pipeline, keep their lines, write REA
 
 check: lint type test ## what has to pass before a change lands
 
-rivals: setup ## also install the competitors and oracles that some tests and benches compare with
+rivals: setup ## also install the competitors that some tests and benches compare with
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-rivals.lock
 
 lock: ## pin the newest allowed packages again (needs uv on PATH)

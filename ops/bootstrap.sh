@@ -94,7 +94,7 @@ install() { # directory
             "$("$python" -V)" "$venv"
         rm -rf "$venv"
         "$python" -m venv "$venv" ||
-            fail "'$python -m venv $venv' failed: 1 GB must be free here; a broken attempt goes with 'make clean'."
+            fail "'$python -m venv $venv' failed: 1.5 GB must be free here; a broken attempt goes with 'make clean'."
         "$venv/bin/python" -m pip install --quiet --require-hashes -r requirements.lock ||
             fail "the packages of requirements.lock could not be installed (pip's message is above): pip needs a package index, reached directly or as pip's own configuration names it."
         printf '%s' "$lock_sum" >"$venv/lock-sum"
@@ -119,8 +119,8 @@ pin() { # output file, what it is, arguments of uv
 
 lock() {
     command -v uv >/dev/null || fail "uv is absent and resolves the lock: '.venv/bin/pip install uv', then 'PATH=.venv/bin:\$PATH make lock'."
-    pin requirements.lock "What tickring runs on and is tested with, for every platform." --extra dev "$@"
-    pin requirements-rivals.lock "The same, with competitors, oracles and notebook packages." \
+    pin requirements.lock "What tickring runs on and is tested with, for every platform." --extra dev --extra quant "$@"
+    pin requirements-rivals.lock "The same, with the competitors." \
         --extra dev --extra quant --extra rivals --constraint requirements.lock
 }
 

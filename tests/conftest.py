@@ -23,7 +23,7 @@ IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 # A process that was told to end may need this long to be gone.
 GRACE_S = 3.0
 # Installed by make setup, where there is a wheel: their absence is no choice.
-ORACLES = {"talib"}
+LOCKED = {"pandas", "polars", "talib"}
 MULTIPROCESSING_HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 
 _numbers = itertools.count()
@@ -75,7 +75,7 @@ def require_rival() -> Callable[[str], object]:
     """Import an oracle, or a competitor; the latter are optional, so a skip in CI too."""
 
     def require(name: str) -> object:
-        if name in ORACLES and importlib.util.find_spec(name) is None:
+        if name in LOCKED and importlib.util.find_spec(name) is None:
             _missing(f"{name} is not installed: make setup installs it where it has a wheel")
         return pytest.importorskip(name, reason=f"optional: {name} comes with make rivals")
 
