@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from types import SimpleNamespace
 
 import numpy as np
@@ -86,7 +87,7 @@ class Place:
         self.server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         while not answers(str(self.socket)):
             time.sleep(0.01)
-        self.client = redis.Redis(unix_socket_path=str(self.socket))
+        self.client: Any = redis.Redis(unix_socket_path=str(self.socket))
 
     def ring(self, records: np.ndarray) -> Producer:
         """Make a ring that holds these records, and the table of the one instrument."""
@@ -160,7 +161,7 @@ def time_fanout(place: Place, records: np.ndarray, stream: str) -> float:
 
 def time_pipeline(place: Place, n: int) -> float:
     """Return entries a second of redis-py's own pipeline, its dicts made before."""
-    entries = [
+    entries: list[dict[Any, Any]] = [
         {
             "timestamp": 1_700_000_000_000_000 + i,
             "price": f"{65432 + i % 97}.10",
