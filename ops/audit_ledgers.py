@@ -66,8 +66,8 @@ def record_rows(topology: Topology, closing: bool) -> list[RecordRow]:
     At the closing the rings are about to go: what is in flight then has not been delivered and never will be.
     """
     rows = []
-    for name in ("features", "fanout", "recorder"):
-        options = getattr(topology, name)
+    readers = {name: getattr(topology, name) for name in ("features", "fanout", "recorder")}
+    for name, options in (topology.consumers | readers).items():
         if not options.enabled:
             continue
         facts = counters_of(topology.instance, name)

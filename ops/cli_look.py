@@ -70,10 +70,15 @@ def mem(
             }
         )
         return OK
-    show.table(memory.RingRow._fields, [*rings, ("total", "", None, total)])
+    shown = [(row.ring, row.layout, row.slots, row.n_bytes / 2**20) for row in rings]
+    columns = ["ring", "layout", "slots", "MiB in /dev/shm"]
+    show.table(columns, [*shown, ("total", "", None, total / 2**20)])
     if processes:
+        own = [
+            (p.worker, p.pid, p.rss_anon_bytes / 2**20, p.rss_file_bytes / 2**20) for p in processes
+        ]
         show.say()
-        show.table(memory.ProcessRow._fields, processes)
+        show.table(["worker", "pid", "RssAnon MiB", "RssFile MiB"], own)
     return OK
 
 
