@@ -3,8 +3,9 @@ twice.
 
 **Protocol** Per ring ("lane"): (1) on every connect read the ring's progress key and seek to the record after it;
 (2) poll a batch; (3) one MULTI/EXEC: read the progress, XADD every entry with the explicit id `<epoch>-<seq>`, write
-the progress; (4) count. The ring is the only buffer: while Redis is away nothing is read, and what is overwritten
-meanwhile becomes one gap entry with the exact range.
+the progress; (4) count. While there is nothing to send, a PING twice a second finds a server that died. The ring is
+the only buffer: while Redis is away nothing is read, and what is overwritten meanwhile becomes one gap entry with
+the exact range.
 
 **Why it is right** An entry that a lost reply left in doubt is either covered by the progress key, then the seek
 passes over it, or not in the stream at all. A refused id ("equal or smaller") is a delivery only at or below the
@@ -42,6 +43,7 @@ _CURSOR_TRAILS_NS = 3_000_000_000
 _REST_NS = 500_000_000
 """A run of records without entries moves the progress key at most this often."""
 _FIRST_PAUSE_S = 0.05
+_LOOK_NS = 500_000_000
 _LOG_NS = 1_000_000_000
 
 log = structlog.get_logger()
@@ -161,6 +163,7 @@ class Fanout:
         self._backoff = Backoff(_FIRST_PAUSE_S, spec.backoff_cap_s)
         self._logged: dict[str, int] = {}
         self._was_connected = False
+        self._looked_ns = 0
 
     def run(self) -> int:
         """Work until a drain has ended; returns the exit status."""
@@ -178,9 +181,19 @@ class Fanout:
         until = monotonic_ns() + int(self._spec.drain_timeout_s * 1e9)
         while monotonic_ns() < until:
             drained = self._inputs.drained()
-            if drained and not any(lane.is_behind() for lane in self._lanes):
+            if drained and self._is_settled():
                 return
             self._rest_unless(self._turn(0 if drained else _REST_NS))
+
+    def _is_settled(self) -> bool:
+        """True when Redis, which still answers, has all that was read."""
+        if not self._link.is_open or any(lane.is_behind() for lane in self._lanes):
+            return False
+        try:
+            self._look_at_link(after_ns=0)
+        except LinkError as error:
+            self._link_failed(error)
+        return self._link.is_open
 
     def _rest_unless(self, busy: bool) -> None:
         if self._inputs.beat():
@@ -199,10 +212,19 @@ class Fanout:
             for lane in self._lanes:
                 busy |= self._send_next(lane, rest_ns)
                 lane.move_cursor()
+            if not busy:
+                self._look_at_link()
         except LinkError as error:
             self._link_failed(error)
         self._show()
         return busy
+
+    def _look_at_link(self, after_ns: int = _LOOK_NS) -> None:
+        """While nothing is sent, find out that the server has gone: it may come back knowing less."""
+        now = monotonic_ns()
+        if now - self._looked_ns >= after_ns:
+            self._looked_ns = now
+            self._link.call("PING")
 
     def _connect(self) -> bool:
         if not self._backoff.due:

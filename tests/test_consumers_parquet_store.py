@@ -65,15 +65,26 @@ def test_a_file_tells_where_it_is_from(store: Path) -> None:
     assert read_file(file_of(store)).num_rows == 200
 
 
-def test_a_file_cut_at_every_byte_is_refused(store: Path) -> None:
-    """No prefix of a file reads as a file, and the audit names each."""
+def cut_and_read(store: Path, step: int) -> None:
+    """Read every `step`-th prefix of a file, and every one that lacks less than 64 bytes."""
     path = file_of(store)
     whole = path.read_bytes()
-    for cut in range(len(whole)):
+    for cut in sorted({*range(0, len(whole), step), *range(len(whole) - 64, len(whole))}):
         path.write_bytes(whole[:cut])
         with pytest.raises(REFUSED):
             read_file(path)
     assert verify_store(store).damaged
+
+
+def test_a_cut_file_is_refused(store: Path) -> None:
+    """No prefix of a file reads as a file, and the audit names it."""
+    cut_and_read(store, 37)
+
+
+@pytest.mark.soak
+def test_a_file_cut_at_every_byte_is_refused(store: Path) -> None:
+    """Each single prefix."""
+    cut_and_read(store, 1)
 
 
 def flips_unnoticed(store: Path, path: Path, n: int, seed: int) -> tuple[int, int]:
