@@ -14,6 +14,7 @@ and it is asked for again by `look_up_unscaled`.
 import hashlib
 import mmap
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -33,7 +34,7 @@ from consumers.feature_state import (
 )
 from layouts import EVENT, FEATURES, abi_hash
 from shm._native import ffi, lib
-from shm.njit import address_of
+from shm.njit import address_of, entry_point
 
 BATCH_RECORDS = 256
 Scales = Callable[[int, int], tuple[int, int] | None]
@@ -64,6 +65,8 @@ class FeatureEngine:
         self._context = np.zeros(1, CONTEXT)
         self._index = np.full(_IDS, -1, np.int32)
         self._n_states = self._pool_used = self._missed = 0
+        self._source = self._epoch = 0
+        self._process = _entry()
         self._states = _flat(INSTRUMENT_STATE, _FIRST_STATES)
         self._pool = _flat(np.dtype(np.int64), _FIRST_STATES * _book_words(_FIRST_LEVELS))
         self.rows = _flat(FEATURES, batch_records)
@@ -104,13 +107,17 @@ class FeatureEngine:
     def apply(self, records: int, n: int, source: int, epoch: int) -> int:
         """Apply `n` records at an address, at most a batch; return how many rows `self.rows` now begins with."""
         c = self._c
-        c[_EPOCH], c[_SOURCE], c[_NEXT] = epoch, source, 0
-        made = process(self._context_address, records, n, self._rows_address)
+        if source != self._source or epoch != self._epoch:
+            self._source = c[_SOURCE] = source
+            self._epoch = c[_EPOCH] = epoch
+        made: int = lib.tr_call_4(
+            self._process, self._context_address, records, n, self._rows_address
+        )
         while c[_REQUEST] != NOTHING:
             self._serve(int(c[_REQUEST]), int(c[_REQUEST_ID]), int(c[_REQUEST_VERSION]), source)
-            room = self._rows_address + int(made) * FEATURES.itemsize
-            made += process(self._context_address, records, n, room)
-        return int(made)
+            room = self._rows_address + made * FEATURES.itemsize
+            made += lib.tr_call_4(self._process, self._context_address, records, n, room)
+        return made
 
     def forget(self, source: int) -> None:
         """Records of this input were lost: believe none of its books until their next snapshot."""
@@ -258,11 +265,16 @@ class FeatureEngine:
         self._context["pool"] = address_of(self._pool)
 
 
+@cache
+def _entry() -> int:
+    return entry_point(process)
+
+
 def _word(name: str) -> int:
     return int(CONTEXT.fields[name][1]) // 8  # type: ignore[index]
 
 
-_EPOCH, _SOURCE, _NEXT = _word("epoch"), _word("source"), _word("next_record")
+_EPOCH, _SOURCE = _word("epoch"), _word("source")
 _REQUEST, _REQUEST_ID = _word("request"), _word("request_id")
 _REQUEST_VERSION = _word("request_version")
 

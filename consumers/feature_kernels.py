@@ -111,7 +111,7 @@ def process(context: int, records: int, n: int, rows: int) -> int:
             elif not _follow_state(c, st, event):
                 break
         at += 1
-    c.next_record = at
+    c.next_record = at if at < n else 0
     return written
 
 

@@ -74,6 +74,7 @@ class Input:
         self.incarnation = 0
         """How often the ring was made anew under this worker's eyes."""
         self._target = ffi.cast("void *", self.records.ctypes.data)
+        self._capacity = batch_records
         self._header = consumer.header
         self._handle = consumer.handle
         self._epochs_taken = -1
@@ -95,17 +96,16 @@ class Input:
         """Copy the next records of one epoch into `records`; return how many, or LOST after moving on over a loss."""
         if self._kept:
             return self._give_kept()
-        n = int(lib.tr_poll_batch(self._handle, self._target, len(self.records)))
+        n: int = lib.tr_poll_batch(self._handle, self._target, self._capacity)
         if n == LOST:
             self.lost_from, self.lost_to = int(self._handle.lost_from), int(self._handle.lost_to)
             return LOST
-        self.first_seq = int(self._handle.next) - n
+        end = self._handle.next
+        self.first_seq = end - n
         # Epochs are recorded before their first record is published, so this look, after the poll, sees them.
         if self._header.epochs_taken != self._epochs_taken:
             self._epochs_taken, self._epoch_end = int(self._header.epochs_taken), 0
-        if self.first_seq + n > self._epoch_end:
-            return self._split(n)
-        return n
+        return n if end <= self._epoch_end else self._split(n)
 
     def epoch_of(self, seq: int) -> int:
         """Return the epoch that `seq` was published in, 0 where the header no longer tells."""

@@ -38,6 +38,20 @@ def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     return compiler if function is None else compiler(function)
 
 
+def entry_point(kernel: Any) -> int:
+    """Return the address of a jitted function of four int64s that answers one, for `lib.tr_call_4`.
+
+    A call that way takes 0.1 us from Python, through numba's own dispatcher 0.4 us. The kernel must not raise.
+    """
+    word: Any = types.int64
+    compiled = _numba.cfunc(word(word, word, word, word), cache=True)(kernel.py_func)
+    _kept.append(compiled)
+    return int(compiled.address)
+
+
+_kept: list[Any] = []
+
+
 def intrinsic(function: Callable[..., Any]) -> Any:
     """Make an instruction of LLVM callable from jitted code; numba's decorator, without its misleading types."""
     return _numba_intrinsic(function)

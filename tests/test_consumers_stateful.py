@@ -190,13 +190,13 @@ def test_a_kill_in_the_middle_of_a_group_completes_it(place: Place) -> None:
     """Rows of one record that are there stay, those that are not follow in the next epoch."""
     place.feed(0, 1, 5)
     worker = place.start()
-    whole = worker._output.publish_batch
+    whole = worker._publish
 
-    def cut(rows: np.ndarray) -> int:
-        whole(rows[:2])
+    def cut(first: int, _end: int) -> None:
+        whole(first, first + 2)
         raise Killed
 
-    worker._output.publish_batch = cut  # type: ignore[method-assign]
+    worker._publish = cut  # type: ignore[method-assign]
     with pytest.raises(Killed):
         worker.turn(0.0)
     place.die()

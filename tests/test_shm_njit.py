@@ -11,7 +11,8 @@ import pytest
 from tidy import ROOT
 
 from layouts import EVENT
-from shm import njit
+from shm import kernel_cache, njit
+from shm._native import lib
 from shm.book import BID, Book
 from shm.errors import ConfigurationError
 from shm.njit import CompileCounter, address_of, as_pointer, carray, jit, load_word, prefetch
@@ -77,7 +78,8 @@ def test_compilations_are_counted_and_calls_are_not() -> None:
 
 
 _MODULE = """
-    from shm.njit import CompileCounter, cache_dir, jit, tr_book_apply
+    from shm.kernel_cache import cache_dir
+    from shm.njit import CompileCounter, jit, tr_book_apply
     from shm.book import Book
 
     @jit
@@ -86,7 +88,8 @@ _MODULE = """
 
     if __name__ == "__main__":
         compiles = CompileCounter()
-        print(kernel(Book(4).address), compiles.count, cache_dir())
+        book = Book(4)
+        print(kernel(book.address), compiles.count, cache_dir())
 """
 
 
@@ -124,16 +127,16 @@ def test_a_change_in_any_source_names_another_cache(
     """Numba itself looks at the file of the kernel alone."""
     for folder in ("layouts", "shm", "consumers"):
         (tmp_path / folder).symlink_to(ROOT / folder)
-    before = njit.source_hash()
-    monkeypatch.setattr(njit, "_ROOT", tmp_path)
-    assert njit.source_hash() == before
+    before = kernel_cache.source_hash()
+    monkeypatch.setattr(kernel_cache, "_ROOT", tmp_path)
+    assert kernel_cache.source_hash() == before
     folder, _, file = name.partition("/")
     (tmp_path / folder).unlink()
     (tmp_path / folder).mkdir()
     for path in (ROOT / folder).glob("*.py"):
         text = path.read_text()
         (tmp_path / folder / path.name).write_text(text + "# \n" if path.name == file else text)
-    assert njit.source_hash() != before
+    assert kernel_cache.source_hash() != before
 
 
 def test_a_cache_that_cannot_be_made_is_a_clear_error(
@@ -143,7 +146,7 @@ def test_a_cache_that_cannot_be_made_is_a_clear_error(
     (tmp_path / "file").touch()
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
     with pytest.raises(ConfigurationError, match="NUMBA_CACHE_DIR"):
-        njit.cache_dir()
+        kernel_cache.cache_dir()
 
 
 def test_the_cache_is_under_the_xdg_directory_by_default(
@@ -152,4 +155,15 @@ def test_the_cache_is_under_the_xdg_directory_by_default(
     """Nothing is written into the project's own folders."""
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert njit.cache_dir() == tmp_path / "tickring" / "numba" / njit.source_hash()
+    assert kernel_cache.cache_dir() == tmp_path / "tickring" / "numba" / kernel_cache.source_hash()
+
+
+@jit
+def _four_kernel(a: int, b: int, c: int, d: int) -> int:
+    return a + 10 * b + 100 * c + 1000 * d
+
+
+def test_a_kernel_is_called_through_its_address() -> None:
+    """All four words arrive, and the answer comes back."""
+    address = njit.entry_point(_four_kernel)
+    assert lib.tr_call_4(address, 1, 2, 3, -4) == -3679
