@@ -12,7 +12,8 @@ that is not there is counted (`levels_absent`) and harmless.
 
 **Choices** `sequence_num` counts every message of a connection, so that a hole may have held any product's data: every
 instrument gets the GAP and every book is asked for again. A number of the past is dropped: DUPLICATE of the last
-message, else LATE. Three numbers of the past in a row that follow one another are a sequence begun anew. `ts_event` of
+message, else LATE. Three numbers of the past that follow one another, with none of the present between, are a
+sequence begun anew. `ts_event` of
 a book is its last row's `event_time`. The side of a trade is the maker's (a recording's prints outside the
 spread say so, all of them): it is inverted. Trades of a message come newest first and are published by id. A ticker
 is only held against our book and counted.
@@ -123,7 +124,8 @@ class CoinbaseAdvanced(FeedDecoder):
     heartbeat_s: ClassVar[float] = 1.0
 
     _expected = _UNKNOWN
-    _late = _UNKNOWN
+    _late = (_UNKNOWN, _UNKNOWN)
+    """The last number of the past, and what was expected then."""
     _late_run = 0
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
@@ -183,8 +185,9 @@ class CoinbaseAdvanced(FeedDecoder):
         if number > expected:
             self._lose_all(expected, number - 1, ts)
             return DECODED
-        self._late_run = self._late_run + 1 if number == self._late + 1 else 1
-        self._late = number
+        follows = self._late == (number - 1, expected)
+        self._late_run = self._late_run + 1 if follows else 1
+        self._late = number, expected
         if self._late_run == _RESTART_RUN:
             self._lose_all(number, number, ts)
             return DECODED
