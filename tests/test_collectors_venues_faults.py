@@ -19,7 +19,8 @@ from venue_kit import (
 from shm.outlet import Reject
 
 SEED = 20261120
-INJECTIONS = 1000
+INJECTIONS = 100
+MANY_INJECTIONS = 1000
 DRAIN_EVERY = 8
 ANY = "any book of the connection"
 TOLD = {Reject.DUPLICATE, Reject.LATE}
@@ -133,17 +134,16 @@ class Twins:
         self.hurt.close()
 
 
-@pytest.mark.parametrize("venue", VENUES)
-def test_a_thousand_faults_are_found_and_nothing_else(captures, venue) -> None:
-    """Gaps, duplicates and swaps: each makes its book SUSPECT or is refused, each is healed by one snapshot."""
+def inject(captures, venue: str, injections: int) -> None:
+    """Inject faults until there were enough of them, each pass of the recording with fresh decoders."""
     choose = chooser(SEED)
     kinds = ["duplicate", "swap"] + ["gap"] * (venue in NUMBERED)
     found = 0
-    while found < INJECTIONS:
+    while found < injections:
         twins = Twins(venue, kinds, choose)
         for place, message in enumerate(corpus(captures, venue)):
             twins.take(message)
-            if found + twins.found >= INJECTIONS:
+            if found + twins.found >= injections:
                 break
             if place % DRAIN_EVERY == 0:
                 twins.hurt.drain()
@@ -152,3 +152,16 @@ def test_a_thousand_faults_are_found_and_nothing_else(captures, venue) -> None:
         assert twins.gap_records() == twins.gaps
         found += twins.found
         twins.close()
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_faults_are_found_and_nothing_else(captures, venue) -> None:
+    """100 gaps, duplicates and swaps: each makes its book SUSPECT or is refused, each is healed by one snapshot."""
+    inject(captures, venue, INJECTIONS)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("venue", VENUES)
+def test_a_thousand_faults_are_found_and_nothing_else(captures, venue) -> None:
+    """The same with 1,000 a venue."""
+    inject(captures, venue, MANY_INJECTIONS)
