@@ -3,6 +3,7 @@
 It shares nothing with the kernels but the layouts: each row is worked out anew from all rows before it.
 """
 
+import heapq
 import math
 from collections.abc import Callable
 from decimal import Decimal, localcontext
@@ -53,8 +54,7 @@ class Instrument:
 
     def best(self, n: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """Give the n best levels of both sides."""
-        bids = sorted(self.bids.items(), reverse=True)[:n]
-        return bids, sorted(self.asks.items())[:n]
+        return heapq.nlargest(n, self.bids.items()), heapq.nsmallest(n, self.asks.items())
 
     def level(self, is_bid: bool, price: int, qty: int) -> None:
         """Apply a LEVEL."""
@@ -177,17 +177,16 @@ class Instrument:
             return float((sum((r - mean) ** 2 for r in returns) / (n - 1)).sqrt())
 
     def _kyle(self, k: int) -> float:
-        changes = [
-            Fraction(self.rows[j].mid - self.rows[j - 1].mid, 2 * self.price_unit)
-            for j in range(k - 59, k + 1)
-        ]
-        signed = [Fraction(row.signed, self.qty_unit) for row in self.rows[-60:]]
-        mean_change, mean_signed = sum(changes) / 60, sum(signed) / 60
-        variance = sum((w - mean_signed) ** 2 for w in signed)
+        changes = [self.rows[j].mid - self.rows[j - 1].mid for j in range(k - 59, k + 1)]
+        signed = [row.signed for row in self.rows[-60:]]
+        # 60 times each distance from the mean, so that whole numbers stay whole.
+        moved = [60 * each - sum(changes) for each in changes]
+        flowed = [60 * each - sum(signed) for each in signed]
+        variance = sum(each**2 for each in flowed)
         if not variance:
             return 0.0
-        pairs = zip(changes, signed, strict=True)
-        return float(sum((c - mean_change) * (w - mean_signed) for c, w in pairs) / variance)
+        covariance = sum(c * w for c, w in zip(moved, flowed, strict=True))
+        return float(Fraction(covariance * self.qty_unit, variance * 2 * self.price_unit))
 
     def _rsi(self, k: int, first: int) -> float:
         changes = [self.rows[j].mid - self.rows[j - 1].mid for j in range(first + 1, k + 1)]
@@ -217,7 +216,7 @@ class Instrument:
             "queue_imbalance": float(Fraction(qb, qb + qa)),
         }
         for n in (5, 10, 20, 50):
-            columns[f"depth_imbalance_{n}"] = share(bids[:n], asks[:n], lambda _i: Fraction(1))
+            columns[f"depth_imbalance_{n}"] = share(bids[:n], asks[:n], lambda _i: 1)
         columns["book_pressure"] = share(bids[:10], asks[:10], lambda i: Fraction(1, i + 1))
         slopes = [self._slope(levels[:10], mid) for levels in (bids, asks)]
         columns["book_slope"] = float(sum(slopes) / 2)
@@ -230,28 +229,26 @@ class Instrument:
 
 
 def share(
-    bids: list[tuple[int, int]], asks: list[tuple[int, int]], weight: Callable[[int], Fraction]
+    bids: list[tuple[int, int]],
+    asks: list[tuple[int, int]],
+    weight: Callable[[int], Fraction | int],
 ) -> float:
     """Give (bids - asks) / (bids + asks) of weighted quantities."""
-    left, right = (
-        sum((weight(i) * qty for i, (_, qty) in enumerate(side)), Fraction(0))
-        for side in (bids, asks)
-    )
-    return float((left - right) / (left + right))
+    left, right = (sum(weight(i) * qty for i, (_, qty) in enumerate(side)) for side in (bids, asks))
+    return float(Fraction(left - right) / Fraction(left + right))
 
 
 def zscore(values: list[int]) -> float:
     """Give (last - mean) / std, 0 where all are equal."""
-    n = len(values)
-    mean = Fraction(sum(values), n)
-    variance = sum((x - mean) ** 2 for x in values) / (n - 1)
-    if not variance:
+    n, total = len(values), sum(values)
+    # n times each distance from the mean, so that whole numbers stay whole.
+    distances = [n * each - total for each in values]
+    squares = sum(each**2 for each in distances)
+    if not squares:
         return 0.0
     with localcontext() as context:
         context.prec = 50
-        std = (Decimal(variance.numerator) / Decimal(variance.denominator)).sqrt()
-        above = values[-1] - mean
-        return float(Decimal(above.numerator) / Decimal(above.denominator) / std)
+        return float(Decimal(distances[-1]) / (Decimal(squares) / (n - 1)).sqrt())
 
 
 def reference_rows(

@@ -141,8 +141,9 @@ def markets(draw: st.DrawFn) -> np.ndarray:
     qty = st.integers(0, draw(st.sampled_from([2, 10**6, 10**15])))
     tape.snapshot(1, {}, {}, quote=False)
     step = st.sampled_from([0, 1, 10**6, 10**10, -(10**9)])
-    steps = draw(st.lists(st.tuples(st.integers(0, 5), price, qty, step), max_size=150))
-    for action, at, amount, later in steps:
+    steps = draw(st.lists(st.tuples(st.integers(0, 5), price, qty, step), max_size=40))
+    repeats = draw(st.sampled_from([1, 3, 12]))  # so that short lists fill the windows, too
+    for action, at, amount, later in steps * repeats:
         tape.ts += later
         if action < 2:
             tape.trade(1, at, amount, (BUY, SELL)[action])
@@ -157,7 +158,7 @@ def markets(draw: st.DrawFn) -> np.ndarray:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 @given(markets())
 def test_any_market(records: np.ndarray) -> None:

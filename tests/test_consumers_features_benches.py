@@ -1,0 +1,41 @@
+"""The features' benches run, verify what they time, and print one JSON line."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from tidy import ROOT
+
+
+def smoke(name: str) -> dict[str, Any]:
+    """Run a bench with its tiny parameters; give its figures."""
+    command = [sys.executable, f"bench/{name}.py", "--smoke"]
+    made = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert made.returncode == 0, made.stderr
+    (line,) = made.stdout.splitlines()
+    told = json.loads(line)
+    assert told["bench"] == name
+    assert told["parameters"] == "smoke"
+    return told["figures"]
+
+
+@pytest.mark.slow
+def test_the_kernel_bench_runs() -> None:
+    """Costs of both kinds of row, and the ratio of many instruments to one."""
+    figures = smoke("bench_features_kernel")
+    assert 0 < figures["tick_ns"]
+    assert 0 < figures["all_ns"]
+    assert 0 < figures["ratio_1000"]
+
+
+@pytest.mark.slow
+@pytest.mark.stress
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two cores are needed: one a side")
+def test_the_latency_bench_runs() -> None:
+    """Every frame caused its row, in order; percentiles rise."""
+    figures = smoke("bench_features_latency")
+    assert figures["frames"] == 300
+    assert 0 < figures["hop_p50_ns"] <= figures["hop_p99_ns"] <= figures["hop_max_ns"]
