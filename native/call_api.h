@@ -1,7 +1,7 @@
+/* Calls the compiled kernel at an address with four words: cffi compiles the call to this function, while a call to a
+   pointer that Python cast goes through libffi, which takes several times as long. */
 #ifndef TICKRING_CALL_API_H
 #define TICKRING_CALL_API_H
 #include <stdint.h>
-/* Calls the compiled kernel at an address with four words. cffi compiles the call to this function; a call to a pointer
-   that Python cast goes through libffi instead, which takes several times as long. */
 int64_t tr_call_4(int64_t kernel, int64_t a, int64_t b, int64_t c, int64_t d);
 #endif
