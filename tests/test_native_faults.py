@@ -153,7 +153,7 @@ def test_a_stopped_producer_is_read_around(stride: int) -> None:
     assert (facts["bad"], facts["unaccounted"], facts["torn"], facts["moved"]) == (0, 0, 0, 0)
     assert facts["stops"] == 100
     if stride == 1664:
-        assert facts["in_record"] >= 30
+        assert facts["in_record"] >= 10, "some of the stops must hit records in the making"
 
 
 @pytest.mark.parametrize("step", PRODUCER_STEPS)

@@ -9,6 +9,8 @@
  * One line of "name value" pairs.
  */
 #define _GNU_SOURCE
+#include <sys/prctl.h>
+
 #include "rig.h"
 
 #define SLOTS 256
@@ -40,6 +42,7 @@ static void produce(int64_t last) {
 static pid_t start(void (*body)(int64_t), int64_t argument) {
     pid_t pid = fork();
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a harness that is timed out leaves nobody behind */
         body(argument);
         _exit(0);
     }
