@@ -120,7 +120,13 @@ def conditions_of(lines: dict[str, dict[str, Any]]) -> str:
     line = line | line.get("conditions", {})
     cores = line.get("cores", line.get("cpus"))
     cpu = line.get("cpu_model", line.get("cpu"))
-    return f"{cpu}, {cores} cores, nothing pinned, Linux {line['kernel']}, Python {line['python']}, {line['sha']}"
+    loads = [
+        made.get("load_1min", made.get("conditions", {}).get("load", 0)) for made in lines.values()
+    ]
+    return (
+        f"{cpu}, {cores} cores, nothing pinned, load up to {max(loads):.1f}, Linux {line['kernel']}, "
+        f"Python {line['python']}, {line['sha']}"
+    )
 
 
 def render(lines: dict[str, dict[str, Any]]) -> str:
