@@ -281,8 +281,10 @@ int64_t tr_poll_batch(tr_reader *r, void *records, int64_t max_records) {
     for (; seq < end; seq++, to += fixed.stride) {
         int64_t status = tr_read_slot(&fixed, seq, (int64_t *)(void *)to);
         if (TR_LIKELY(status == TR_OK)) continue;
-        if (status == TR_LAPPED && seq == fixed.next) return tr_note_lap(r);
-        break;
+        if (seq > fixed.next) break;
+        if (status == TR_LAPPED) return tr_note_lap(r);
+        tr_pause(); /* nothing yet: who polls in a tight loop leaves the slot's line to the producer for a moment */
+        return 0;
     }
     r->next = seq;
     return seq - fixed.next;

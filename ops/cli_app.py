@@ -22,9 +22,11 @@ app = App(
     version="0.1.0",
 )
 ring = App(name="ring", help="Look at rings.", help_format="plaintext")
+bench = App(name="bench", help="Measure this host.", help_format="plaintext")
 config = App(name="config", help="Look at the configuration.", help_format="plaintext")
 app.command(ring)
 app.command(config)
+app.command(bench)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document on stdout.")]
 InstanceName = Annotated[

@@ -7,7 +7,7 @@ import msgspec
 from cyclopts import Parameter
 
 from ops import show
-from ops.cli_app import OK, UNWELL, ConfigFile, InstanceName, Json, app, config, ring
+from ops.cli_app import OK, UNWELL, ConfigFile, InstanceName, Json, app, bench, config, ring
 from ops.options import Topology
 from ops.topology import load_topology
 from shm.errors import ConfigurationError, NoRing
@@ -79,6 +79,31 @@ def mem(
         ]
         show.say()
         show.table(["worker", "pid", "RssAnon MiB", "RssFile MiB"], own)
+    return OK
+
+
+@bench.command(name="ring")
+def bench_ring(
+    cpus: str = "",
+    smoke: Annotated[bool, Parameter(negative="")] = False,
+    allow_unpinned: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> int:
+    """Measure the rings beside the cache line, a plain C queue and Python's other channels (two minutes).
+
+    Parameters
+    ----------
+    cpus: two cores to pin to, e.g. 0,1.
+    smoke: tiny figures, to see that it runs.
+    allow_unpinned: measure latencies also where there are no two cores.
+    """
+    from ops import bench_ring as rings
+
+    facts = rings.measure(smoke, cpus, allow_unpinned)
+    if json:
+        show.as_json(facts)
+    else:
+        show.table(("figure", "value"), [(key, facts[key]) for key in rings.KEYS])
     return OK
 
 
