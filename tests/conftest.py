@@ -22,6 +22,8 @@ SHM = Path("/dev/shm")
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 # A process that was told to end may need this long to be gone.
 GRACE_S = 3.0
+# The largest pid that Linux gives on a 64-bit machine; a longer number in a name is no pid.
+PID_MAX = 1 << 22
 # Installed by make setup, where there is a wheel: their absence is no choice.
 LOCKED = {"pandas", "polars", "talib"}
 MULTIPROCESSING_HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
@@ -162,6 +164,11 @@ def held_by(process_id: int) -> set[str]:
     return found
 
 
+def is_process(number: int) -> bool:
+    """Tell whether a number out of an instance's name is the pid of something that runs."""
+    return number <= PID_MAX and psutil.pid_exists(number)
+
+
 def held_by_others(names: set[str]) -> set[str]:
     """Pick the regions of instances that another test run or a process outside this run has in hand."""
     ours = {os.getpid()} | {process.pid for process in psutil.Process().children(recursive=True)}
@@ -169,7 +176,7 @@ def held_by_others(names: set[str]) -> set[str]:
     for name in names:
         # Test runs, and benches, put their process id behind a word.
         number = re.match(r"[a-z]+(\d+)", instance_of(name))
-        if number and int(number[1]) not in ours and psutil.pid_exists(int(number[1])):
+        if number and int(number[1]) not in ours and is_process(int(number[1])):
             busy.add(instance_of(name))
     for process_id in set(psutil.pids()) - ours:
         busy |= {instance_of(name) for name in held_by(process_id)}
