@@ -15,9 +15,7 @@ compared before anything is timed, else the run fails.
 import argparse
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -28,6 +26,7 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
+from conditions import conditions
 
 from consumers.indicators import INDICATORS
 from shm import clock
@@ -131,30 +130,6 @@ def measure(talib: ModuleType, rows: int, pairs: int, runs: int) -> dict[str, An
     }
 
 
-def conditions(kind: str, cpu: int) -> dict[str, object]:
-    """Say what the figures were measured under."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    sha = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "parameters": kind,
-        "sha": sha,
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "pinned_to": cpu,
-        "load_1min": os.getloadavg()[0],
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "numba": numba.__version__,
-        "numpy": np.__version__,
-        "talib": import_module("talib").__version__,
-    }
-
-
 def table(figures: dict[str, Any]) -> str:
     """Write the ratios for people: a row an indicator, a column a length."""
     lengths = list(figures)
@@ -184,7 +159,17 @@ def main() -> None:
     figures = {
         str(rows): measure(talib, rows, pairs, RUNS[kind]) for rows, pairs in PAIRS[kind].items()
     }
-    line = {"bench": Path(__file__).stem, **conditions(kind, given.cpu), "figures": figures}
+    versions = {
+        "numba": numba.__version__,
+        "numpy": np.__version__,
+        "talib": import_module("talib").__version__,
+    }
+    line = {
+        "bench": Path(__file__).stem,
+        **conditions(kind, given.cpu),
+        **versions,
+        "figures": figures,
+    }
     sys.stdout.write(json.dumps(line) + "\n")
     if given.table:
         sys.stderr.write(table(figures))

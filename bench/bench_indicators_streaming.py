@@ -14,9 +14,7 @@ its state in registers. The values are compared with the batch's, bit for bit, e
 import argparse
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
+from conditions import conditions
 
 from consumers.indicators import INDICATORS, reset
 from shm import clock
@@ -189,29 +188,6 @@ def measure(kind: str) -> dict[str, Any]:
     return figures
 
 
-def conditions(kind: str, cpu: int) -> dict[str, object]:
-    """Say what the figures were measured under."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    sha = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "parameters": kind,
-        "sha": sha,
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "pinned_to": cpu,
-        "load_1min": os.getloadavg()[0],
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "numba": numba.__version__,
-        "numpy": np.__version__,
-    }
-
-
 def main() -> None:
     """Run, compare, and print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -223,7 +199,13 @@ def main() -> None:
     if given.cpu >= 0:
         os.sched_setaffinity(0, {given.cpu})
     figures = measure(kind)
-    line = {"bench": Path(__file__).stem, **conditions(kind, given.cpu), "figures": figures}
+    versions = {"numba": numba.__version__, "numpy": np.__version__}
+    line = {
+        "bench": Path(__file__).stem,
+        **conditions(kind, given.cpu),
+        **versions,
+        "figures": figures,
+    }
     sys.stdout.write(json.dumps(line) + "\n")
     if given.table:
         for title, row in figures.items():

@@ -12,14 +12,13 @@ consumer counts frames and checks every checksum of a run apart, else the run fa
 import argparse
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from conditions import conditions
 
 from collectors.captures import find_captures
 from collectors.synthetic import SyntheticSpec, SyntheticTape
@@ -78,27 +77,6 @@ def rate(make: Callable[[], Tape], frames: int) -> float:
     while count < frames and tape.next_offset_ns() is not None:
         count += len(tape.step())
     return count / (clock.monotonic_ns() - began_ns) * 1e9
-
-
-def conditions(kind: str, cpu: int) -> dict[str, object]:
-    """Say what the figures were measured under."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    sha = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "parameters": kind,
-        "sha": sha,
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "pinned_to": cpu,
-        "load_1min": os.getloadavg()[0],
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-    }
 
 
 def main() -> None:

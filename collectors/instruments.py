@@ -12,7 +12,6 @@ it. A file that cannot be read stops the collector with what to do: guessing wou
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -22,6 +21,7 @@ import msgspec
 import numpy as np
 
 from layouts import INSTRUMENT, Kind
+from shm.durable import replace_file
 from shm.errors import ConfigurationError
 from shm.producer import Producer
 from shm.reader import Reader
@@ -203,18 +203,8 @@ class InstrumentTable:
             return
         folder = self._path.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside = self._path.with_suffix(".tmp")
         file = _File(self.venue, self.first_id, list(self._by_symbol.values()))
-        with aside.open("wb") as out:
-            out.write(msgspec.json.format(msgspec.json.encode(file)))
-            out.flush()
-            os.fsync(out.fileno())
-        aside.replace(self._path)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        replace_file(self._path, msgspec.json.format(msgspec.json.encode(file)))
 
     # ---- ring ----
 

@@ -6,9 +6,9 @@ survives `down`. The file is replaced, never edited: a crash leaves the old valu
 """
 
 import fcntl
-import os
 from pathlib import Path
 
+from shm.durable import replace_file
 from shm.errors import ConfigurationError
 
 _EPOCH_LIMIT = 1 << 62
@@ -26,17 +26,7 @@ def take_epoch(state_dir: str | Path) -> int:
     with open(directory / "epoch.lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         epoch = _read(path) + 1
-        replacement = directory / "epoch.new"
-        with open(replacement, "w") as file:
-            file.write(f"{epoch}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(replacement, path)
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        replace_file(path, f"{epoch}\n".encode())
     return epoch
 
 
