@@ -124,11 +124,20 @@ def regions() -> set[str]:
     return found
 
 
+def has_no_child() -> bool:
+    """Tell when the kernel says at once that there is none; False where it cannot say."""
+    try:
+        direct = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+    except (FileNotFoundError, ProcessLookupError):
+        # A thread ended between the listing and the look; its children are another thread's now.
+        return False
+    return bool(direct) and not any(direct)
+
+
 def children() -> set[psutil.Process]:
     """Find the living processes under this one, without the helpers of multiprocessing itself."""
-    # Nearly always there are none, and the kernel says so without a walk through all of /proc.
-    direct = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
-    if direct and not any(direct):
+    # Nearly always there are none: no walk through all of /proc then.
+    if has_no_child():
         return set()
     found = set()
     for process in psutil.Process().children(recursive=True):
