@@ -8,7 +8,7 @@ from pathlib import Path
 import conftest
 import psutil
 import pytest
-from conftest import SHM, Instance, children, leaks_since, regions, remove
+from conftest import SHM, Instance, children, has_no_child, leaks_since, regions, remove
 
 pytest_plugins = ["pytester"]
 
@@ -49,6 +49,23 @@ def test_a_process_that_ends_in_time_is_no_leak() -> None:
     before = regions(), children()
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.2)"]):
         assert not leaks_since(*before).told()
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, ProcessLookupError])
+def test_a_thread_that_ends_under_the_look_at_its_children_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    """It may go between the kernel's list of threads and the reading; the slower way answers then."""
+
+    def gone(_path: Path) -> str:
+        raise error
+
+    monkeypatch.setattr(Path, "read_text", gone)
+    assert not has_no_child()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+        found = children()
+        child.kill()
+    assert child.pid in {process.pid for process in found}
 
 
 def test_a_region_of_another_run_is_not_ours() -> None:
