@@ -7,6 +7,7 @@
 
 from layouts.abi import AbiError, abi_hash, check_layout, describe
 from layouts.book import BOOK, BOOK_DEPTH
+from layouts.control import CONTROL, Action, Check
 from layouts.event import (
     EVENT,
     EVENT_VIEWS,
@@ -25,14 +26,28 @@ from layouts.event import (
 from layouts.features import COLUMNS, FEATURES
 from layouts.header import HEADER_BYTES, HEADER_FIELDS, InstrumentState, Kind, Mark, make_marks
 from layouts.instrument import INSTRUMENT
+from layouts.order import ORDER, CancelReason, Instruction, Liquidity, OrderType, TimeInForce
+from layouts.position import APPLIED_INPUTS, POSITION, CostMethod, MarkKind, PositionFault
+from layouts.risk_decision import RISK_DECISION, RiskReason, Scope, TradingState, Verdict
 
-LAYOUTS = {"event": EVENT, "book": BOOK, "instrument": INSTRUMENT, "features": FEATURES}
+LAYOUTS = {
+    "event": EVENT,
+    "book": BOOK,
+    "instrument": INSTRUMENT,
+    "features": FEATURES,
+    "order": ORDER,
+    "position": POSITION,
+    "risk_decision": RISK_DECISION,
+    "control": CONTROL,
+}
 """Layouts that a ring may carry, by the name that topology and tools use."""
 
 __all__ = [
+    "APPLIED_INPUTS",
     "BOOK",
     "BOOK_DEPTH",
     "COLUMNS",
+    "CONTROL",
     "EVENT",
     "EVENT_VIEWS",
     "FEATURES",
@@ -43,18 +58,35 @@ __all__ = [
     "INSTRUMENT",
     "LAYOUTS",
     "LEVEL",
+    "ORDER",
+    "POSITION",
     "QUOTE",
     "RESTART",
+    "RISK_DECISION",
     "SNAPSHOT_BEGIN",
     "SNAPSHOT_END",
     "STATE",
     "TRADE",
     "AbiError",
+    "Action",
+    "CancelReason",
+    "Check",
+    "CostMethod",
     "GapReason",
+    "Instruction",
     "InstrumentState",
     "Kind",
+    "Liquidity",
     "Mark",
+    "MarkKind",
+    "OrderType",
+    "PositionFault",
+    "RiskReason",
+    "Scope",
     "StateReason",
+    "TimeInForce",
+    "TradingState",
+    "Verdict",
     "abi_hash",
     "check_layout",
     "describe",

@@ -39,6 +39,12 @@ class Kind(IntEnum):
     BOOK = 16
     INSTRUMENT = 17
     FEATURES = 18
+    ORDER = 32
+    CANCEL = 33
+    FILL = 34
+    POSITION = 35
+    RISK_DECISION = 36
+    CONTROL = 37
 
 
 class InstrumentState(IntEnum):

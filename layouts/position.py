@@ -1,0 +1,113 @@
+"""POSITION: what one account holds of one instrument after one record, worth how much at which mark.
+
+**Layout** header (32 B; kind POSITION; ts_event, ts_recv and marks of the causing record), then
+    32   source_epoch        i64      the record that caused the row: a FILL, or what moved the mark,
+    40   source_seq          i64
+    48   source_index        u32      as row `source_index` of the
+    52   source_count        u32      `source_count` rows that it caused
+    56   applied_seq         i64 x 8  last seq applied of each input of the worker, in the order of its spec; 0: none
+    120  qty                 i64      at qty_scale, below 0: short
+    128  cost_low            i64      136 cost_high          of what is held: signed, price x qty x multiplier
+    144  realised_low        i64      152 realised_high      since the day began, without fees
+    160  unrealised_low      i64      168 unrealised_high    value at the mark less cost
+    176  fees_low            i64      184 fees_high          since the day began, those paid in quote_currency; paid: above 0
+    192  realised_total_low  i64      200 realised_total_high  since the first fill
+    208  average_price       i64      at average_scale, rounded half to even; 0 where nothing is held
+    216  mark_price          i64      at mark_scale (a mid has half a tick)
+    224  day                 i64      UTC days since 1970-01-01
+    232  fills               i64      fills of this position since the first one
+    240  instrument_version  i64
+    248  account             u32
+    252  lots                u32      FIFO: lots held
+    256  method              u8       `CostMethod`
+    257  mark_kind           u8       `MarkKind`
+    258  price_scale         u8       259 qty_scale u8    260 money_scale u8    261 average_scale u8    262 mark_scale u8
+    263  faults              u8       `PositionFault`
+    264  quote_currency      S16
+    280  zeros               S40
+320 bytes. A pair `_low`, `_high` is one 128-bit two's-complement integer, low 64 bits and high 64 bits, at money_scale in
+quote_currency.
+
+**Invariants** (1) Money is rounded nowhere in a pair; average_price is the one rounded column. (2) Rows of one account and
+instrument are in the order of their causes.
+"""
+
+from enum import IntEnum, IntFlag
+
+import numpy as np
+
+from layouts.abi import check_layout
+from layouts.header import HEADER_FIELDS
+
+POSITION_BYTES = 320
+APPLIED_INPUTS = 8
+"""Inputs whose applied seq a derived record can tell."""
+
+
+class CostMethod(IntEnum):
+    """Which cost a reduction takes from the position."""
+
+    AVERAGE = 1
+    FIFO = 2
+
+
+class MarkKind(IntEnum):
+    """What a position is valued at."""
+
+    NONE = 0
+    MID = 1
+    LAST = 2
+
+
+class PositionFault(IntFlag):
+    """What a reader of the row must know before believing it."""
+
+    OVERFLOW = 0x01
+    NO_MARK = 0x02
+    FEE_CURRENCY = 0x04
+    """A fee was paid in another currency and is not in `fees`."""
+    INPUT_LOST = 0x08
+
+
+def money(name: str) -> list[tuple[str, str]]:
+    """Return the two fields of a 128-bit integer."""
+    return [(f"{name}_low", "<i8"), (f"{name}_high", "<i8")]
+
+
+POSITION = check_layout(
+    "POSITION",
+    np.dtype(
+        [
+            *HEADER_FIELDS,
+            ("source_epoch", "<i8"),
+            ("source_seq", "<i8"),
+            ("source_index", "<u4"),
+            ("source_count", "<u4"),
+            ("applied_seq", "<i8", (APPLIED_INPUTS,)),
+            ("qty", "<i8"),
+            *money("cost"),
+            *money("realised"),
+            *money("unrealised"),
+            *money("fees"),
+            *money("realised_total"),
+            ("average_price", "<i8"),
+            ("mark_price", "<i8"),
+            ("day", "<i8"),
+            ("fills", "<i8"),
+            ("instrument_version", "<i8"),
+            ("account", "<u4"),
+            ("lots", "<u4"),
+            ("method", "<u1"),
+            ("mark_kind", "<u1"),
+            ("price_scale", "<u1"),
+            ("qty_scale", "<u1"),
+            ("money_scale", "<u1"),
+            ("average_scale", "<u1"),
+            ("mark_scale", "<u1"),
+            ("faults", "<u1"),
+            ("quote_currency", "S16"),
+            ("zeros", "S40"),
+        ]
+    ),
+    POSITION_BYTES,
+)
