@@ -85,6 +85,16 @@ tr_book_top = _function("tr_book_top", _void(_address, _address))
 tr_book_depth = _external("tr_book_depth", _address, _word, _word, _address)
 tr_book_levels = _external("tr_book_levels", _address, _word)
 
+# native/money_api.h; a wide number is the address of its two words.
+tr_wide_add = _external("tr_wide_add", _address, _address)
+tr_wide_subtract = _external("tr_wide_subtract", _address, _address)
+tr_wide_multiply_add = _external("tr_wide_multiply_add", _address, _word, _word)
+tr_wide_multiply = _external("tr_wide_multiply", _address, _word)
+tr_wide_compare = _external("tr_wide_compare", _address, _address)
+tr_wide_divide = _external("tr_wide_divide", _address, _address, _address)
+tr_wide_share = _external("tr_wide_share", _address, _address, _word, _word)
+tr_wide_at = _external("tr_wide_at", _address, _word, _word, _address)
+
 # native/ring_api.h; readers, producers and records are addresses.
 tr_publish = _external("tr_publish", _address, _address)
 tr_publish_batch = _external("tr_publish_batch", _address, _address, _word)
