@@ -1,7 +1,7 @@
 """POSITION: what one account holds of one instrument after one record, worth how much at which mark.
 
 **Layout** header (32 B; kind POSITION; ts_event, ts_recv and marks of the causing record), then
-    32   source_epoch        i64      the record that caused the row: a FILL, or what moved the mark,
+    32   source_epoch        i64      the record that caused the row: a FILL, or one of the events that moved the mark,
     40   source_seq          i64
     48   source_index        u32      as row `source_index` of the
     52   source_count        u32      `source_count` rows that it caused
@@ -9,27 +9,34 @@
     120  qty                 i64      at qty_scale, below 0: short
     128  cost_low            i64      136 cost_high          of what is held: signed, price x qty x multiplier
     144  realised_low        i64      152 realised_high      since the day began, without fees
-    160  unrealised_low      i64      168 unrealised_high    value at the mark less cost
+    160  unrealised_low      i64      168 unrealised_high    value at the mark less cost; 0 without a mark
     176  fees_low            i64      184 fees_high          since the day began, those paid in quote_currency; paid: above 0
     192  realised_total_low  i64      200 realised_total_high  since the first fill
-    208  average_price       i64      at average_scale, rounded half to even; 0 where nothing is held
-    216  mark_price          i64      at mark_scale (a mid has half a tick)
-    224  day                 i64      UTC days since 1970-01-01
+    208  average_price       i64      at mark_scale: cost / (qty x multiplier), half to even; 0 where nothing is held
+    216  mark_price          i64      at mark_scale
+    224  day                 i64      days since 1970-01-01 (UTC, less the hour at which the worker's days begin)
     232  fills               i64      fills of this position since the first one
-    240  instrument_version  i64
+    240  instrument_version  i64      of the last fill
     248  account             u32
-    252  lots                u32      FIFO: lots held
+    252  lots                u32      lots held; 1 where the method is AVERAGE
     256  method              u8       `CostMethod`
     257  mark_kind           u8       `MarkKind`
-    258  price_scale         u8       259 qty_scale u8    260 money_scale u8    261 average_scale u8    262 mark_scale u8
+    258  price_scale         u8       259 qty_scale u8    260 money_scale u8    261 multiplier_scale u8    262 mark_scale u8
     263  faults              u8       `PositionFault`
     264  quote_currency      S16
-    280  zeros               S40
+    280  carried_low         i64      288 carried_high       unrealised when the day began
+    296  fees_total_low      i64      304 fees_total_high    since the first fill
+    312  multiplier          i64      of the last fill, at multiplier_scale
 320 bytes. A pair `_low`, `_high` is one 128-bit two's-complement integer, low 64 bits and high 64 bits, at money_scale in
-quote_currency.
+quote_currency. mark_scale is price_scale + 1 (a mid has half a step) or more where a fee needs it, and money_scale is
+mark_scale + qty_scale + multiplier_scale.
 
-**Invariants** (1) Money is rounded nowhere in a pair; average_price is the one rounded column. (2) Rows of one account and
-instrument are in the order of their causes.
+**Terms** The day's P&L is realised + unrealised - carried - fees, that since the first fill realised_total + unrealised -
+fees_total.
+
+**Invariants** (1) Sums are exact in a pair; where a reduction takes a part of a lot, that part of its cost is rounded once,
+half to even, to money_scale, and realised + unrealised stays exact. average_price is the one rounded column. (2) Rows of one
+account and instrument are in the order of their causes.
 """
 
 from enum import IntEnum, IntFlag
@@ -63,10 +70,20 @@ class PositionFault(IntFlag):
     """What a reader of the row must know before believing it."""
 
     OVERFLOW = 0x01
+    """A fill did not fit and was not booked, or a value does not fit and is 0."""
     NO_MARK = 0x02
     FEE_CURRENCY = 0x04
     """A fee was paid in another currency and is not in `fees`."""
     INPUT_LOST = 0x08
+    """Records of orders were overwritten before they were read: fills may be missing."""
+    MARK_STALE = 0x10
+    """The mark is from before a gap, or its book is not LIVE or lacks a side."""
+    MARK_CROSSED = 0x20
+    """The book is crossed or locked: the mark is that of before."""
+    LOTS_MERGED = 0x40
+    """FIFO ran out of lots: its newest lot holds fills of several prices."""
+    LATE = 0x80
+    """This fill is of an earlier day than the position's; it counts into the later one."""
 
 
 def money(name: str) -> list[tuple[str, str]]:
@@ -102,11 +119,13 @@ POSITION = check_layout(
             ("price_scale", "<u1"),
             ("qty_scale", "<u1"),
             ("money_scale", "<u1"),
-            ("average_scale", "<u1"),
+            ("multiplier_scale", "<u1"),
             ("mark_scale", "<u1"),
             ("faults", "<u1"),
             ("quote_currency", "S16"),
-            ("zeros", "S40"),
+            *money("carried"),
+            *money("fees_total"),
+            ("multiplier", "<i8"),
         ]
     ),
     POSITION_BYTES,

@@ -370,11 +370,15 @@ struct tr_position {
     uint8_t price_scale;
     uint8_t qty_scale;
     uint8_t money_scale;
-    uint8_t average_scale;
+    uint8_t multiplier_scale;
     uint8_t mark_scale;
     uint8_t faults;
     char quote_currency[16];
-    char zeros[40];
+    int64_t carried_low;
+    int64_t carried_high;
+    int64_t fees_total_low;
+    int64_t fees_total_high;
+    int64_t multiplier;
 };
 _Static_assert(sizeof(struct tr_position) == 320, "tr_position");
 _Static_assert(offsetof(struct tr_position, stamp) == 0, "tr_position.stamp");
@@ -412,11 +416,15 @@ _Static_assert(offsetof(struct tr_position, mark_kind) == 257, "tr_position.mark
 _Static_assert(offsetof(struct tr_position, price_scale) == 258, "tr_position.price_scale");
 _Static_assert(offsetof(struct tr_position, qty_scale) == 259, "tr_position.qty_scale");
 _Static_assert(offsetof(struct tr_position, money_scale) == 260, "tr_position.money_scale");
-_Static_assert(offsetof(struct tr_position, average_scale) == 261, "tr_position.average_scale");
+_Static_assert(offsetof(struct tr_position, multiplier_scale) == 261, "tr_position.multiplier_scale");
 _Static_assert(offsetof(struct tr_position, mark_scale) == 262, "tr_position.mark_scale");
 _Static_assert(offsetof(struct tr_position, faults) == 263, "tr_position.faults");
 _Static_assert(offsetof(struct tr_position, quote_currency) == 264, "tr_position.quote_currency");
-_Static_assert(offsetof(struct tr_position, zeros) == 280, "tr_position.zeros");
+_Static_assert(offsetof(struct tr_position, carried_low) == 280, "tr_position.carried_low");
+_Static_assert(offsetof(struct tr_position, carried_high) == 288, "tr_position.carried_high");
+_Static_assert(offsetof(struct tr_position, fees_total_low) == 296, "tr_position.fees_total_low");
+_Static_assert(offsetof(struct tr_position, fees_total_high) == 304, "tr_position.fees_total_high");
+_Static_assert(offsetof(struct tr_position, multiplier) == 312, "tr_position.multiplier");
 
 struct tr_risk_decision {
     int64_t stamp;
