@@ -30,8 +30,8 @@ struct tr_data {
     int64_t published_bytes; int64_t back_pressure_ns; int64_t restarts; ...;
 };
 struct tr_entry {
-    int64_t cursor; int64_t state; int64_t heartbeat_ns; char name[32]; int64_t pid; int64_t start_time; int64_t generation;
-    int64_t start_seq; int64_t lag_max; int64_t required; int64_t dead_generation; ...;
+    int64_t cursor; int64_t state; int64_t heartbeat_ns; int32_t sleep_word; char name[32]; int64_t pid; int64_t start_time;
+    int64_t generation; int64_t start_seq; int64_t lag_max; int64_t required; int64_t dead_generation; ...;
 };
 struct tr_control {
     int64_t magic; int32_t layout_version; int32_t byte_order; int64_t entries; int64_t total_bytes; uint8_t ring_uuid[16];

@@ -12,7 +12,7 @@ _HELP = """Market data through shared-memory rings on one host: start it, look a
 
 Exit status: 0 well or done; 1 degraded, not ready, or the books do not close; 2 the command line or the configuration
 is at fault, or there is no room; 3 the instance is not running; 4 it runs already; 130 interrupted.
-Data is on stdout, words for the operator are on stderr; --json gives one JSON document (for `ring tail` one a line)."""
+Data is on stdout, words for the operator are on stderr; --json gives one JSON document (`ring tail`, `ring hz`: one a line)."""
 
 app = App(
     name="tickring",

@@ -1,4 +1,4 @@
-"""Verbs that look: ring, mem, audit, replay, config."""
+"""Verbs that look: mem, bench, audit, replay, config."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,47 +7,11 @@ import msgspec
 from cyclopts import Parameter
 
 from ops import show
-from ops.cli_app import OK, UNWELL, ConfigFile, InstanceName, Json, app, bench, config, ring
+from ops.cli_app import OK, UNWELL, ConfigFile, InstanceName, Json, app, bench, config
 from ops.options import Topology
 from ops.topology import load_topology
 from shm.errors import ConfigurationError, NoRing
 from shm.registry import DEFAULT_INSTANCE, read_instance
-
-
-@ring.command(name="list")
-def ring_list(instance: InstanceName = DEFAULT_INSTANCE, json: Json = False) -> int:
-    """List the rings: layout, state, records, epoch, age of the producer's heartbeat."""
-    import shm
-
-    read_instance(instance)
-    rows = shm.rings(instance)
-    if json:
-        show.as_json([row._asdict() for row in rows])
-    else:
-        show.table(shm.RingRow._fields, [tuple(row) for row in rows])
-    return OK
-
-
-@ring.command(name="tail")
-def ring_tail(
-    name: str,
-    instance: InstanceName = DEFAULT_INSTANCE,
-    n: Annotated[int, Parameter(name=["--lines", "-n"])] = 10,
-    follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="")] = False,
-    json: Json = False,
-) -> int:
-    """Print the newest records of a ring with exact decimals; with -f also those that come."""
-    from ops import rings
-
-    for rows, lost in rings.follow(name, instance, n, follow):
-        if lost:
-            show.complain(f"{name}: {lost} records were overwritten before they were read")
-        for row in rows:
-            if json:
-                show.as_json(row)
-            else:
-                show.say("  ".join(f"{k}={v}" for k, v in row.items() if v not in ("", None)))
-    return OK
 
 
 @app.command

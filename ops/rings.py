@@ -3,6 +3,7 @@
 Prices and quantities are printed as the exact decimals of their instrument, taken from its worker's table.
 """
 
+import difflib
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,10 +12,10 @@ import msgspec
 import numpy as np
 
 from layouts import EVENT, EVENT_VIEWS, INSTRUMENT, InstrumentState, Kind, Mark
-from shm.errors import AttachError
-from shm.reader import Reader, open_reader
-from shm.region import ring_name
-from shm.registry import parse_ring, ring_names
+from shm.errors import AttachError, NoRing
+from shm.reader import open_reader
+from shm.region import RegionName
+from shm.registry import read_instance, ring_names
 
 _SCALED = {
     "price": "price_scale",
@@ -114,12 +115,28 @@ class Printer:
         return self._scales.get(instrument_id)
 
 
-def follow(
-    name: str, instance: str, n: int, forever: bool
-) -> Iterator[tuple[list[dict[str, Any]], int]]:
+def find_ring(name: str, instance: str) -> RegionName:
+    """Return the ring of that public name.
+
+    Raises:
+        NoRing: the instance does not run, or has no such ring; the nearest one is named.
+    """
+    there = ring_names(instance)
+    if not there:
+        read_instance(instance)
+        raise NoRing(f"instance {instance!r} has no ring yet; see `tickring status`")
+    known = {str(each): each for each in there}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, list(known), 1, 0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise NoRing(f"no ring {name!r} in instance {instance!r}; {hint}there are: {', '.join(known)}")
+
+
+def follow(name: RegionName, n: int, forever: bool) -> Iterator[tuple[list[dict[str, Any]], int]]:
     """Yield (rows, records lost before them): the last `n` first, then, if `forever`, what comes."""
-    with open_reader(parse_ring(name, instance)) as reader:
-        printer = Printer(instance)
+    with open_reader(name) as reader:
+        printer = Printer(name.instance)
         records, info = reader.last(n)
         yield list(printer.rows(records, info.first_seq)), 0
         reader.seek(info.last_seq + 1)
@@ -129,11 +146,6 @@ def follow(
                 yield list(printer.rows(records, info.first_seq)), info.lost
             else:
                 time.sleep(0.05)
-
-
-def reader_of(instance: str, worker: str, ring: str) -> Reader:
-    """Attach to one ring of a worker."""
-    return open_reader(ring_name(instance, worker, ring))
 
 
 def _plain(value: Any, name: str, scale: Scale | None) -> Any:

@@ -5,6 +5,7 @@
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -36,6 +37,12 @@ def complain(text: str) -> None:
 def as_json(value: Any) -> None:
     """Print one JSON document on one line."""
     say(msgspec.json.encode(value).decode())
+
+
+def when(ts_ns: int) -> str:
+    """Return a time in ns since the epoch as ISO 8601 in UTC, to the millisecond."""
+    at = datetime.fromtimestamp(ts_ns // 1_000_000 / 1000, UTC)
+    return at.isoformat(timespec="milliseconds")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:

@@ -94,7 +94,7 @@ class _Scales:
 
     def text(self, field: str) -> pa.Array:
         """A dictionary-encoded column."""
-        words = pa.array([getattr(row, field, None) for row in self.rows])
+        words = pa.array([getattr(row, field, None) for row in self.rows], pa.string())
         return words.take(pa.array(self.row_of)).dictionary_encode()
 
     def numbers(self, field: str) -> pa.Array:

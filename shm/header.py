@@ -51,6 +51,10 @@ class RingFacts(NamedTuple):
     uuid: str
     description: str
     epochs: tuple[tuple[int, int], ...]
+    layout_version: int
+    abi_hash: str
+    boot_id: str
+    epochs_taken: int
 
 
 def data_view(region: Region) -> Any:
@@ -161,6 +165,10 @@ def facts_of(data: Any, description: str = "") -> RingFacts:
         uuid=bytes(ffi.buffer(data.ring_uuid)).hex(),
         description=description,
         epochs=tuple((data.epochs[i % 64].epoch, data.epochs[i % 64].first_seq) for i in kept),
+        layout_version=data.layout_version,
+        abi_hash=bytes(ffi.buffer(data.abi_hash)).hex(),
+        boot_id=bytes(ffi.buffer(data.boot_id)).hex(),
+        epochs_taken=taken,
     )
 
 

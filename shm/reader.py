@@ -67,6 +67,11 @@ class Reader:
         return max(0, int(lib.tr_head(self.handle)) - self.next_seq)
 
     @property
+    def oldest_seq(self) -> int:
+        """Seq of the oldest record that can be read: one fewer than there are slots are held, one may be being written."""
+        return int(lib.tr_oldest(self.handle))
+
+    @property
     def lost(self) -> int:
         """Records that were overwritten before this reader got to them, since it was attached."""
         return int(self.handle.lost_total)
@@ -89,7 +94,7 @@ class Reader:
 
     def seek_oldest(self) -> None:
         """Read from the oldest record on that the ring holds."""
-        self.handle.next = lib.tr_oldest(self.handle)
+        self.handle.next = self.oldest_seq
 
     def last(self, n: int) -> tuple[np.ndarray, Info]:
         """Return a copy of the newest `n` records (fewer if the ring holds fewer), oldest first, and their `Info`."""
@@ -97,7 +102,7 @@ class Reader:
             raise ValueError(f"last({n}): a number of records from 0 on expected")
         self._check_open()
         head = int(lib.tr_head(self.handle))
-        return self.read_range(max(head - n, int(lib.tr_oldest(self.handle))), head)
+        return self.read_range(max(head - n, self.oldest_seq), head)
 
     def read_range(self, first_seq: int, end_seq: int) -> tuple[np.ndarray, Info]:
         """Return a copy of records first_seq .. end_seq - 1 as far as the ring holds them.
@@ -106,7 +111,7 @@ class Reader:
         """
         self._check_open()
         end = min(end_seq, int(lib.tr_head(self.handle)))
-        first = max(first_seq, int(lib.tr_oldest(self.handle)))
+        first = max(first_seq, self.oldest_seq)
         wanted = max(0, end - first)
         records = np.empty(wanted, self.dtype)
         kept_from = first
@@ -119,6 +124,14 @@ class Reader:
         lost = max(0, min(kept_from, max(end, first_seq)) - first_seq)
         last = kept_from + len(records) - 1
         return records, Info(kept_from, last, lost, self._epoch_of(last))
+
+    def epochs_of(self, records: np.ndarray, info: Info) -> np.ndarray:
+        """Return the epoch of each of the contiguous records that `last` or `read_range` gave with `info`."""
+        self._epoch_of(info.last_seq)
+        epochs = np.zeros(len(records), np.int64)
+        for epoch, first_seq in self._epochs:
+            epochs[max(0, first_seq - info.first_seq) :] = epoch
+        return epochs
 
     def poll(self, max_records: int = _BATCH_RECORDS) -> tuple[np.ndarray, Info]:
         """Return a copy of the next records, up to `max_records` (none: an empty array), and go on after them.
@@ -188,7 +201,7 @@ class Reader:
         from shm.frames import to_table
 
         records, info = self.last(self.facts().slots if n is None else n)
-        return to_table(records, self._epochs_of(records, info), self.name.instance, **options)
+        return to_table(records, self.epochs_of(records, info), self.name.instance, **options)
 
     def to_polars(self, n: int | None = None, **options: Any) -> Any:
         """Return what `to_arrow` does as a polars frame."""
@@ -234,14 +247,6 @@ class Reader:
             if seq >= first_seq:
                 return epoch
         return 0
-
-    def _epochs_of(self, records: np.ndarray, info: Info) -> np.ndarray:
-        """Return the epoch of each of the contiguous records that came with `info`."""
-        self._epoch_of(info.last_seq)
-        epochs = np.zeros(len(records), np.int64)
-        for epoch, first_seq in self._epochs:
-            epochs[max(0, first_seq - info.first_seq) :] = epoch
-        return epochs
 
     def _renew(self) -> None:
         """Attach to the successor when the name stands for another file now and the old one is read to its end."""
