@@ -343,7 +343,7 @@ def test_a_dump_under_a_running_producer_is_never_torn(ring, tmp_path: Path, cap
         (("--to", str(2**61)), "seqs from 1 on"),
         (("--from", str(2**70)), "seqs from 1 on"),
         (("--format", "xml"), "one of jsonl, csv, parquet, npy"),
-        (("--out", "/tmp/a.xml"), "its suffix tells no format"),
+        (("--out", "a.xml"), "its suffix tells no format"),
         (("--out", "/nosuch/a.csv"), "there is no directory /nosuch"),
     ],
 )
