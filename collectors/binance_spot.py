@@ -16,10 +16,11 @@ repeat. A bookTicker with id `u` is the exact top from change `u` on: each diff'
 """
 
 from typing import Annotated, ClassVar, final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 
+from collectors.allowance import Rate
 from collectors.decoder import BAD_FRAME, Subscription
 from collectors.diff_decoder import Diff, DiffDecoder
 from collectors.feed_decoder import EMPTY, request
@@ -174,8 +175,11 @@ class BinanceSpot(DiffDecoder):
     venue: ClassVar[str] = "binance"
     channels: ClassVar[frozenset[str]] = frozenset(_STREAMS)
     heartbeat_s: ClassVar[float] = 0.0
-    rest_url: ClassVar[str] = "https://api.binance.com/api/v3"
+    url: str = "wss://stream.binance.com:9443/stream"
+    rest_url: str = "https://api.binance.com/api/v3"
     rest_levels: ClassVar[int] = 5000
+    rest_rate: ClassVar[Rate] = Rate(per_s=0.3, burst=4.0)
+    """A snapshot weighs 250 of the 6,000 that a minute has."""
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
@@ -252,12 +256,15 @@ class BinanceSpot(DiffDecoder):
             return self._trades_failed(data.s, line, status, ts)
         return self._publish_trades()
 
+    def steps_urls(self) -> list[str]:
+        """Return where the rules of the subscribed symbols are."""
+        symbols = quote(msgspec.json.encode(list(self.instruments)))
+        return [f"{self.rest_url}/exchangeInfo?symbols={symbols}"]
+
     def _take_answer(self, url: str, body: bytes, ts: int) -> None:
         parts = urlsplit(url)
         if parts.path.endswith("/exchangeInfo"):
-            self._take_steps(
-                {listed.symbol: _steps(listed) for listed in _decode_info(body).symbols}
-            )
+            self._take_steps({each.symbol: _steps(each) for each in _decode_info(body).symbols})
             return
         if url and not parts.path.endswith("/depth"):
             return

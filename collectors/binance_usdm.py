@@ -11,6 +11,7 @@ market trades are left out: they have no taker.
 
 from typing import ClassVar
 
+from collectors.allowance import Rate
 from collectors.binance_spot import AggregateTrade, BinanceSpot, Trade
 from collectors.diff_decoder import Diff
 
@@ -18,8 +19,15 @@ from collectors.diff_decoder import Diff
 class BinanceUsdM(BinanceSpot):
     """Binance USD-M, channels `book`, `trade` and `ticker` (bookTicker)."""
 
-    rest_url: ClassVar[str] = "https://fapi.binance.com/fapi/v1"
+    url: str = "wss://fstream.binance.com/stream"
+    rest_url: str = "https://fapi.binance.com/fapi/v1"
     rest_levels: ClassVar[int] = 1000
+    rest_rate: ClassVar[Rate] = Rate(per_s=1.5, burst=10.0)
+    """A snapshot weighs 20 of the 2,400 that a minute has."""
+
+    def steps_urls(self) -> list[str]:
+        """Return where the rules of all symbols are: futures cannot be asked for some."""
+        return [f"{self.rest_url}/exchangeInfo"]
 
     def _is_stale(self, diff: Diff, seq: int) -> bool:
         return diff.last < seq

@@ -18,11 +18,12 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
+from collectors.allowance import Rate
 from collectors.decoder import BAD_FRAME, Subscription
 from collectors.diff_decoder import Diff, DiffDecoder, DiffLine
 from collectors.feed_decoder import EMPTY, request
 from collectors.instrument_line import InstrumentLine
-from collectors.instruments import Instrument
+from collectors.instruments import Instrument, Steps
 from shm.outlet import ENDS_FRAME, Outlet, Reject
 
 _BOOK = "diff_order_book_"
@@ -31,6 +32,7 @@ _CHANNELS = {"book": _BOOK, "trade": _TRADES}
 _OTHER_CHANNELS = ("order_book_", "detail_order_book_", "live_orders_")
 _NOTICES = ("bts:error", "bts:request_reconnect")
 _TAKER_SIDES = {0: 1, 1: -1}
+_PAIRS_PATH = "/trading-pairs-info/"
 _BOOK_URL = re.compile(r"/order_book/([a-z0-9]+)/?(?:\?|$)")
 
 _Micros = Annotated[int, msgspec.Meta(ge=1, le=(1 << 62) - 1)]
@@ -74,6 +76,17 @@ _decode_any = msgspec.json.Decoder(_Any).decode
 _decode_snapshot = msgspec.json.Decoder(_Levels, strict=False).decode
 
 
+class _Pair(msgspec.Struct, gc=False):
+    """A pair of the venue's list: decimals of the base (quantities) and of the counter currency (prices)."""
+
+    url_symbol: str
+    base_decimals: int
+    counter_decimals: int
+
+
+_decode_pairs = msgspec.json.Decoder(list[_Pair]).decode
+
+
 class BitstampLine(DiffLine):
     """An instrument that knows its last diff."""
 
@@ -92,7 +105,10 @@ class Bitstamp(DiffDecoder):
     channels: ClassVar[frozenset[str]] = frozenset(_CHANNELS)
     heartbeat_s: ClassVar[float] = 0.0
     line_type: ClassVar[type[InstrumentLine]] = BitstampLine
-    rest_url: ClassVar[str] = "https://www.bitstamp.net/api/v2"
+    url: str = "wss://ws.bitstamp.net"
+    rest_url: str = "https://www.bitstamp.net/api/v2"
+    rest_rate: ClassVar[Rate] = Rate(per_s=10.0, burst=20.0)
+    """The venue allows 10,000 in ten minutes."""
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
@@ -164,7 +180,14 @@ class Bitstamp(DiffDecoder):
             return self._trades_failed(symbol, line, status, ts)
         return self._publish_trades()
 
+    def steps_urls(self) -> list[str]:
+        """Return where the list of pairs is."""
+        return [self.rest_url + _PAIRS_PATH]
+
     def _take_answer(self, url: str, body: bytes, ts: int) -> None:
+        if url.endswith(_PAIRS_PATH):
+            self._take_steps({p.url_symbol: _steps(p) for p in _decode_pairs(body)})
+            return
         found = _BOOK_URL.search(url)
         if url and found is None:
             return
@@ -207,6 +230,10 @@ class Bitstamp(DiffDecoder):
             self._suspect_all(ts)
             return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
         return self._unknown_channel(ts)
+
+
+def _steps(pair: _Pair) -> Steps:
+    return Steps(f"1e-{pair.counter_decimals}", f"1e-{pair.base_decimals}")
 
 
 def _requests(event: str, wanted: Subscription) -> list[bytes]:

@@ -13,11 +13,14 @@ taker's side. Trade ids are published where they are numbers (spot); elsewhere t
 """
 
 from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
+from collectors.allowance import Rate
 from collectors.decoder import BAD_FRAME, Subscription
 from collectors.feed_decoder import EMPTY, FeedDecoder, request
+from collectors.instruments import Steps
 from shm.outlet import ENDS_FRAME, SNAPSHOT, Reject
 
 _TAKER_SIDES = {"Buy": 1, "Sell": -1}
@@ -82,6 +85,33 @@ _decode_trades = msgspec.json.Decoder(_Trades).decode
 _decode_any = msgspec.json.Decoder(_Any).decode
 
 
+class _PriceRule(msgspec.Struct, gc=False):
+    tick: str = msgspec.field(name="tickSize")
+
+
+class _QtyRule(msgspec.Struct, gc=False):
+    spot: str = msgspec.field(name="basePrecision", default="")
+    step: str = msgspec.field(name="qtyStep", default="")
+
+
+class _Rules(msgspec.Struct, gc=False):
+    symbol: str
+    price: _PriceRule = msgspec.field(name="priceFilter")
+    qty: _QtyRule = msgspec.field(name="lotSizeFilter")
+
+
+class _RulesList(msgspec.Struct, gc=False):
+    list: list[_Rules]
+
+
+class _RulesAnswer(msgspec.Struct, gc=False):
+    result: _RulesList
+
+
+_decode_rules = msgspec.json.Decoder(_RulesAnswer).decode
+_RULES_PATH = "/v5/market/instruments-info"
+
+
 class Bybit(FeedDecoder):
     """Bybit, channels `book` and `trade`; one connection is one category (spot, linear, inverse, option)."""
 
@@ -90,6 +120,9 @@ class Bybit(FeedDecoder):
     depths: ClassVar[frozenset[int]] = frozenset({0, 1, 25, 50, 100, 200, 500, 1000})
     default_depth: ClassVar[int] = 200
     heartbeat_s: ClassVar[float] = 20.0
+    url: str = "wss://stream.bybit.com/v5/public/spot"
+    rest_url: str = "https://api.bybit.com"
+    rest_rate: ClassVar[Rate] = Rate(per_s=5.0, burst=10.0)
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
@@ -117,6 +150,17 @@ class Bybit(FeedDecoder):
     def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
         """Return the frame that ends a subscription."""
         return [_request("unsubscribe", wanted)]
+
+    def steps_urls(self) -> list[str]:
+        """Return where the rules of each instrument are; the address names the category, as the connection's does."""
+        category = urlsplit(self.url).path.rpartition("/")[2]
+        path = f"{self.rest_url}{_RULES_PATH}?category={category}"
+        return [f"{path}&symbol={symbol}" for symbol in self.instruments]
+
+    def _take_answer(self, url: str, body: bytes, ts: int) -> None:
+        del ts
+        if _RULES_PATH in url:
+            self._take_steps({r.symbol: _steps(r) for r in _decode_rules(body).result.list})
 
     # ---- books ----
 
@@ -174,6 +218,10 @@ class Bybit(FeedDecoder):
         if not message.success:
             self.notices.append(f"bybit refuses {message.op!r}: {message.ret_msg}")
         return self._decoded()
+
+
+def _steps(rules: _Rules) -> Steps:
+    return Steps(rules.price.tick, rules.qty.step or rules.qty.spot)
 
 
 def _request(verb: str, wanted: Subscription) -> bytes:

@@ -25,6 +25,7 @@ import msgspec
 
 from collectors.decoder import BAD_FRAME, Subscription
 from collectors.feed_decoder import EMPTY, FeedDecoder, only_one, request
+from collectors.instruments import Steps
 from shm.feed import BOTH_SIDES, miss
 from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, Reject
 
@@ -110,6 +111,18 @@ class _Named(msgspec.Struct, gc=False):
     product_id: str
 
 
+class _Product(msgspec.Struct, gc=False):
+    product_id: str
+    price_increment: str
+    base_increment: str
+
+
+class _Products(msgspec.Struct, gc=False):
+    products: list[_Product]
+
+
+_PRODUCTS_PATH = "/market/products"
+_decode_products = msgspec.json.Decoder(_Products).decode
 # Lax, so that trade ids, which come as text, are integers at once.
 _decode_data = msgspec.json.Decoder(_Level2 | _Trades | _Ticker | _Heartbeat, strict=False).decode
 _decode_any = msgspec.json.Decoder(_Any).decode
@@ -122,6 +135,8 @@ class CoinbaseAdvanced(FeedDecoder):
     venue: ClassVar[str] = "coinbase"
     channels: ClassVar[frozenset[str]] = frozenset(_CHANNELS)
     heartbeat_s: ClassVar[float] = 1.0
+    url: str = "wss://advanced-trade-ws.coinbase.com"
+    rest_url: str = "https://api.coinbase.com/api/v3/brokerage"
 
     _expected = _UNKNOWN
     _late = (_UNKNOWN, _UNKNOWN)
@@ -171,6 +186,19 @@ class CoinbaseAdvanced(FeedDecoder):
     def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
         """Return the frame that ends a subscription."""
         return [_request("unsubscribe", wanted)]
+
+    def steps_urls(self) -> list[str]:
+        """Return where the subscribed products are described, to anybody."""
+        wanted = "&".join(f"product_ids={symbol}" for symbol in self.instruments)
+        return [f"{self.rest_url}{_PRODUCTS_PATH}?{wanted}"]
+
+    def _take_answer(self, url: str, body: bytes, ts: int) -> None:
+        del ts
+        if _PRODUCTS_PATH in url:
+            found = _decode_products(body).products
+            self._take_steps(
+                {p.product_id: Steps(p.price_increment, p.base_increment) for p in found}
+            )
 
     # ---- the sequence ----
 

@@ -20,7 +20,7 @@ import msgspec
 from collectors.decoder import BAD_FRAME, Subscription
 from collectors.feed_decoder import EMPTY, FeedDecoder, FeedLine, request
 from collectors.instrument_line import InstrumentLine
-from collectors.instruments import Instrument
+from collectors.instruments import Instrument, Steps
 from shm.feed import BOTH_SIDES, miss
 from shm.outlet import ENDS_FRAME, SNAPSHOT, Outlet, Reject
 
@@ -110,12 +110,24 @@ class ExchangeLine(FeedLine):
         """Its time: text of one form, so that it compares as text."""
 
 
+class _Product(msgspec.Struct, gc=False):
+    id: str
+    base_increment: str
+    quote_increment: str
+
+
+_decode_products = msgspec.json.Decoder(list[_Product]).decode
+_PRODUCTS_PATH = "/products"
+
+
 class CoinbaseExchange(FeedDecoder):
     """Coinbase Exchange, channels `book`, `trade` and `ticker`."""
 
     venue: ClassVar[str] = "coinbase_exchange"
     channels: ClassVar[frozenset[str]] = frozenset(_CHANNELS)
     heartbeat_s: ClassVar[float] = 1.0
+    url: str = "wss://ws-feed.exchange.coinbase.com"
+    rest_url: str = "https://api.exchange.coinbase.com"
     line_type: ClassVar[type[InstrumentLine]] = ExchangeLine
     instruments: dict[str, ExchangeLine]  # type: ignore[assignment]
 
@@ -155,6 +167,16 @@ class CoinbaseExchange(FeedDecoder):
     def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
         """Return the frame that ends a subscription."""
         return [_request("unsubscribe", wanted)]
+
+    def steps_urls(self) -> list[str]:
+        """Return where all products are described."""
+        return [self.rest_url + _PRODUCTS_PATH]
+
+    def _take_answer(self, url: str, body: bytes, ts: int) -> None:
+        del ts
+        if url.endswith(_PRODUCTS_PATH):
+            listed = _decode_products(body)
+            self._take_steps({p.id: Steps(p.quote_increment, p.base_increment) for p in listed})
 
     # ---- books ----
 

@@ -25,6 +25,7 @@ from typing import ClassVar
 
 import msgspec
 
+from collectors.allowance import Rate
 from collectors.instrument_line import InstrumentLine
 from collectors.instruments import InstrumentTable, Steps
 from layouts import GapReason, InstrumentState, StateReason
@@ -64,6 +65,14 @@ class Decoder(ABC):
     """
 
     venue: ClassVar[str]
+    url: str
+    """Where its WebSocket is: the venue's public address, unless the collector connects elsewhere."""
+    rest_url: str = ""
+    """Its REST side, without the path that each request adds; "": nothing is asked there."""
+    rest_rate: ClassVar[Rate] = Rate(per_s=1.0, burst=3.0)
+    """What the venue allows of our requests, by weight."""
+    needs_rest: ClassVar[bool] = False
+    """Books begin with a REST snapshot."""
     channels: ClassVar[frozenset[str]]
     depths: ClassVar[frozenset[int]]
     default_depth: ClassVar[int]
@@ -105,13 +114,20 @@ class Decoder(ABC):
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
 
-    def rest_response(self, url: str, body: bytes, ts_recv: int) -> None:
-        """Take the answer to a REST request, live or recorded; never raises for what a venue sends."""
-        del ts_recv
+    def steps_urls(self) -> list[str]:
+        """Return where the venue tells ticks and lots of the subscribed instruments."""
+        return []
+
+    def rest_response(self, url: str, body: bytes, ts_recv: int) -> bool:
+        """Take the answer to a REST request, live or recorded; False: it cannot be read. It never raises for what a
+        venue sends.
+        """
         try:
-            self.take_rest(url, body)
-        except BAD_FRAME as error:
+            self._take_answer(url, body, ts_recv)
+        except (*BAD_FRAME, ValueError) as error:
             self.notices.append(f"{self.venue}: the answer of {url} cannot be read: {error}")
+            return False
+        return True
 
     def finish(self) -> None:  # noqa: B027 - most venues leave nothing open
         """No more frames come: judge what waited for them."""
@@ -127,15 +143,6 @@ class Decoder(ABC):
     @abstractmethod
     def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
         """Return the frames that end a subscription."""
-
-    def take_rest(self, url: str, body: bytes) -> int:
-        """Take the venue's answer to a REST request; returns how many instruments it described.
-
-        Raises:
-            msgspec.DecodeError: the text is not what that address gives.
-        """
-        del url, body
-        return 0
 
     def on_open(self, ts: int) -> None:
         """Ask for every subscription on a fresh connection."""
@@ -192,6 +199,9 @@ class Decoder(ABC):
 
     # ---- for the venues ----
 
+    def _take_answer(self, url: str, body: bytes, ts: int) -> None:  # noqa: B027 - some ask for nothing
+        """Take a REST answer; may raise BAD_FRAME and ValueError. One that is not ours is left aside."""
+
     def _line(self, symbol: str) -> InstrumentLine | None:
         """Return the symbol's line; None: not subscribed, or no id is left for it."""
         line = self.instruments.get(symbol)
@@ -214,11 +224,12 @@ class Decoder(ABC):
                 )
 
     def _take_steps(self, steps: dict[str, Steps]) -> int:
-        """Take up ticks and lots; those of symbols that are not known yet wait for them."""
+        """Take up ticks and lots; where any symbol may come, those of unknown ones wait for it."""
         ours = [symbol for symbol in steps if symbol in self.instruments]
-        for symbol in ours:
-            self.table.describe(self.instruments[symbol].instrument, steps[symbol])
-        self.steps.update(steps)
+        self.table.describe_steps(
+            (self.instruments[symbol].instrument, steps[symbol]) for symbol in ours
+        )
+        self.steps.update(steps if self.accept_any else {symbol: steps[symbol] for symbol in ours})
         return len(ours)
 
     def _set_depth(self, line: InstrumentLine, depth: int) -> None:
@@ -227,10 +238,10 @@ class Decoder(ABC):
             self.table.describe(line.instrument, depth=depth)
         line.live.set_depth(depth)
 
-    def _open_version(self, line: InstrumentLine) -> None:
+    def _open_version(self, line: InstrumentLine, ts: int) -> None:
         """Open the version that a frame with wider numbers asks for."""
         price_scale, qty_scale = line.live.wanted_scales
-        version = self.table.open_version(line.instrument, price_scale, qty_scale)
+        version = self.table.open_version(line.instrument, price_scale, qty_scale, ts)
         line.live.set_version(version, price_scale, qty_scale)
 
     def _lost(self, symbol: str, line: InstrumentLine, ts: int) -> None:
@@ -261,7 +272,7 @@ class Decoder(ABC):
         texts = (bids, len(bids), asks, len(asks), time, len(time))
         status = apply_levels(line.handle, flags, *texts, checksum, ts)
         if status == WIDER:
-            self._open_version(line)
+            self._open_version(line, ts)
             status = apply_levels(line.handle, flags, *texts, checksum, ts)
         if status:
             return self._book_failed(symbol, line, status, ts)
@@ -269,11 +280,11 @@ class Decoder(ABC):
             line.ask_at = 0
         return DECODED
 
-    def _may_stage_again(self, line: InstrumentLine, status: int) -> bool:
+    def _may_stage_again(self, line: InstrumentLine, status: int, ts: int) -> bool:
         """Open the version that a trade asks for: the first, or a wider one where no book keeps its integers."""
         no_book = status == Reject.TOO_MANY_DIGITS and not line.has_book
         if status == WIDER or (no_book and line.live.wanted_scales != line.live.scales):
-            self._open_version(line)
+            self._open_version(line, ts)
             return True
         return False
 

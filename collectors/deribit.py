@@ -18,8 +18,10 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
+from collectors.allowance import Rate
 from collectors.decoder import BAD_FRAME, Subscription
-from collectors.feed_decoder import EMPTY, FeedDecoder, request
+from collectors.feed_decoder import EMPTY, FeedDecoder, request, text_of
+from collectors.instruments import Steps
 from shm.outlet import ENDS_FRAME, SNAPSHOT, Reject
 
 _TAKER_SIDES = {"buy": 1, "sell": -1}
@@ -85,12 +87,29 @@ _decode_trades = msgspec.json.Decoder(list[_Trade]).decode
 _decode_ticker = msgspec.json.Decoder(_Ticker).decode
 
 
+class _Rules(msgspec.Struct, gc=False):
+    instrument_name: str
+    tick: msgspec.Raw = msgspec.field(name="tick_size")
+    lot: msgspec.Raw = msgspec.field(name="min_trade_amount")
+
+
+class _RulesAnswer(msgspec.Struct, gc=False):
+    result: _Rules
+
+
+_decode_rules = msgspec.json.Decoder(_RulesAnswer).decode
+_RULES_PATH = "/public/get_instrument"
+
+
 class Deribit(FeedDecoder):
     """Deribit, channels `book` (raw), `trade` and `ticker`."""
 
     venue: ClassVar[str] = "deribit"
     channels: ClassVar[frozenset[str]] = frozenset(_CHANNELS)
     heartbeat_s: ClassVar[float] = float(_HEARTBEAT_S)
+    url: str = "wss://www.deribit.com/ws/api/v2"
+    rest_url: str = "https://www.deribit.com/api/v2"
+    rest_rate: ClassVar[Rate] = Rate(per_s=5.0, burst=10.0)
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
@@ -135,6 +154,19 @@ class Deribit(FeedDecoder):
     def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
         """Return the frame that ends a subscription."""
         return [_call("public/unsubscribe", {"channels": _names(wanted)})]
+
+    def steps_urls(self) -> list[str]:
+        """Return where each instrument is described."""
+        path = f"{self.rest_url}{_RULES_PATH}?instrument_name="
+        return [path + symbol for symbol in self.instruments]
+
+    def _take_answer(self, url: str, body: bytes, ts: int) -> None:
+        del ts
+        if _RULES_PATH in url:
+            rules = _decode_rules(body).result
+            self._take_steps(
+                {rules.instrument_name: Steps(text_of(rules.tick), text_of(rules.lot))}
+            )
 
     # ---- data ----
 

@@ -19,7 +19,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
-from collectors.decoder import BAD_FRAME
 from collectors.feed_decoder import FeedDecoder, FeedLine
 from collectors.instrument_line import InstrumentLine
 from collectors.instruments import Instrument
@@ -28,6 +27,8 @@ from shm.feed import compare_top, count_stale, top_of
 from shm.outlet import DECODED, SNAPSHOT, Outlet, Reject
 
 BUFFER_FRAMES = 4096
+FIRST_DIFF_NS = 2_000_000_000
+"""So long a book without any diff waits before its snapshot is asked for."""
 NOT_SYNCED = -1
 """`line.seq` before a snapshot: no number is -1."""
 
@@ -73,6 +74,7 @@ class DiffLine(FeedLine):
 class DiffDecoder(FeedDecoder):
     """A decoder of diffs over REST snapshots."""
 
+    needs_rest: ClassVar[bool] = True
     line_type: ClassVar[type[InstrumentLine]] = DiffLine
     instruments: dict[str, DiffLine]  # type: ignore[assignment]
 
@@ -96,7 +98,7 @@ class DiffDecoder(FeedDecoder):
         """Take one diff in whatever state its book is; returns its status, not counted."""
         ts = diff.ts_recv
         if line.seq == NOT_SYNCED:
-            if line.ask_at == 0:
+            if not line.has_asked:
                 self._lost(symbol, line, ts)
             line.waiting.append(diff)
             return DECODED
@@ -188,12 +190,13 @@ class DiffDecoder(FeedDecoder):
             self.rest_wanted.append(url)
 
     def on_open(self, ts: int) -> None:
-        """Subscribe; the first diff of each book asks for its snapshot."""
+        """Subscribe; the first diff of each book asks for its snapshot, or the timer where none comes."""
         super().on_open(ts)
         for line in self.instruments.values():
             line.seq = NOT_SYNCED
-            line.ask_at = 0
             line.waiting.clear()
+            if line.has_book:
+                line.expect_snapshot(ts, FIRST_DIFF_NS)
 
     def on_close(self, ts: int) -> None:
         """The link is gone: diffs that waited are part of what is lost."""
@@ -202,17 +205,6 @@ class DiffDecoder(FeedDecoder):
             line.seq = NOT_SYNCED
             line.waiting.clear()
             self._forget_tops(line)
-
-    def rest_response(self, url: str, body: bytes, ts_recv: int) -> None:
-        """Take a REST answer: a book's snapshot, or what tells ticks and lots."""
-        try:
-            self._take_answer(url, body, ts_recv)
-        except (*BAD_FRAME, ValueError) as error:
-            self.notices.append(f"{self.venue}: the answer of {url} cannot be read: {error}")
-
-    @abstractmethod
-    def _take_answer(self, url: str, body: bytes, ts: int) -> None:
-        """Take a REST answer; may raise BAD_FRAME."""
 
     # ---- the venue's own best bid and ask ----
 

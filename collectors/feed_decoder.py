@@ -99,10 +99,10 @@ class FeedDecoder(Decoder):
     def _widen(self, line: InstrumentLine, ts: int, keeps_book: bool = True) -> None:
         """Open the version that the last frame asked for."""
         if not keeps_book or not line.live.version:
-            self._open_version(line)
+            self._open_version(line, ts)
             return
         price_scale, qty_scale = line.live.wanted_scales
-        version = self.table.open_version(line.instrument, price_scale, qty_scale)
+        version = self.table.open_version(line.instrument, price_scale, qty_scale, ts)
         widen(line.live, version, price_scale, qty_scale, ts)
 
     def _gap(self, symbol: str, line: FeedLine, first: int, last: int, lost: int, ts: int) -> None:

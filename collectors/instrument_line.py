@@ -42,10 +42,15 @@ class InstrumentLine:
         if current:
             self.live.set_version(current.version, current.price_scale, current.qty_scale)
 
-    def expect_snapshot(self, ts: int) -> None:
+    def expect_snapshot(self, ts: int, within_ns: int = RETRY_LIMIT_NS) -> None:
         """A subscription was just made: its snapshot is outstanding, and no request has failed yet."""
         self._asked_at = 0
-        self.ask_at = ts + RETRY_LIMIT_NS
+        self.ask_at = ts + within_ns
+
+    @property
+    def has_asked(self) -> bool:
+        """A snapshot was asked for since the subscription was made."""
+        return self._asked_at != 0
 
     def is_due(self, ts: int) -> bool:
         """Tell whether an outstanding snapshot is to be asked for now."""

@@ -31,11 +31,12 @@ _SYMBOL_BYTES = 64
 
 
 class Version(msgspec.Struct, forbid_unknown_fields=True):
-    """Scales (decimals) of one version."""
+    """Scales (decimals) of one version, and when the frame came that opened it (ns, 0: before that was kept)."""
 
     version: int
     price_scale: int
     qty_scale: int
+    ts_recv: int = 0
 
 
 class Instrument(msgspec.Struct, forbid_unknown_fields=True):
@@ -130,12 +131,14 @@ class InstrumentTable:
             self._save()
         return [self._by_symbol[symbol] for symbol in wanted]
 
-    def open_version(self, instrument: Instrument, price_scale: int, qty_scale: int) -> int:
+    def open_version(
+        self, instrument: Instrument, price_scale: int, qty_scale: int, ts: int
+    ) -> int:
         """Begin the next version of an instrument, on disk and in the ring before it is used; returns its
-        number.
+        number. `ts` is when the frame came that asked for it.
         """
         number = len(instrument.versions) + 1
-        instrument.versions.append(Version(number, price_scale, qty_scale))
+        instrument.versions.append(Version(number, price_scale, qty_scale, ts))
         self._save()
         self._publish(instrument, instrument.versions[-1])
         return number
@@ -150,6 +153,27 @@ class InstrumentTable:
         """Take up what the venue tells of an instrument; what is new is saved and its record published
         again.
         """
+        if self._note(instrument, steps, depth, currencies):
+            self._save()
+            self._publish_current(instrument)
+
+    def describe_steps(self, steps: Iterable[tuple[Instrument, Steps]]) -> int:
+        """Take up ticks and lots of many instruments, saved once for all of them; returns how many were new."""
+        new = [instrument for instrument, told in steps if self._note(instrument, told)]
+        if new:
+            self._save()
+        for instrument in new:
+            self._publish_current(instrument)
+        return len(new)
+
+    @staticmethod
+    def _note(
+        instrument: Instrument,
+        steps: Steps | None = None,
+        depth: int | None = None,
+        currencies: tuple[str, str] | None = None,
+    ) -> bool:
+        """Take up what is told; True when something of it is new."""
         before = msgspec.structs.astuple(instrument)
         if steps:
             instrument.tick, instrument.lot = steps
@@ -157,10 +181,7 @@ class InstrumentTable:
             instrument.depth = depth
         if currencies:
             instrument.base, instrument.quote = currencies
-        if msgspec.structs.astuple(instrument) != before:
-            self._save()
-            if instrument.current:
-                self._publish(instrument, instrument.current)
+        return msgspec.structs.astuple(instrument) != before
 
     # ---- disk ----
 
@@ -231,6 +252,10 @@ class InstrumentTable:
         self._fill(instrument, version)
         return self._record[0].tolist()[_FIRST_TOLD:]
 
+    def _publish_current(self, instrument: Instrument) -> None:
+        if instrument.current:
+            self._publish(instrument, instrument.current)
+
     def _publish(self, instrument: Instrument, version: Version) -> None:
         self._fill(instrument, version)
         self._producer.publish_batch(self._record)
@@ -239,6 +264,7 @@ class InstrumentTable:
         row = self._record[0]
         row["instrument_id"] = instrument.instrument_id
         row["kind"] = Kind.INSTRUMENT
+        row["ts_event"] = row["ts_recv"] = version.ts_recv
         row["version"] = version.version
         row["price_scale"] = version.price_scale
         row["qty_scale"] = version.qty_scale

@@ -17,7 +17,8 @@ from typing import Annotated, ClassVar, Literal, final
 import msgspec
 
 from collectors.decoder import BAD_FRAME, Subscription
-from collectors.feed_decoder import EMPTY, FeedDecoder, request
+from collectors.feed_decoder import EMPTY, FeedDecoder, request, text_of
+from collectors.instruments import Steps
 from shm.feed import BOTH_SIDES
 from shm.outlet import ENDS_FRAME, SNAPSHOT, Reject
 
@@ -89,12 +90,28 @@ _decode_data = msgspec.json.Decoder(
 _decode_any = msgspec.json.Decoder(_Any).decode
 
 
+class _Rules(msgspec.Struct, gc=False):
+    symbol: str
+    tick: msgspec.Raw = msgspec.field(name="tickSize", default=EMPTY)
+    lot: int = msgspec.field(name="contractValueTradePrecision", default=0)
+
+
+class _RulesAnswer(msgspec.Struct, gc=False):
+    instruments: list[_Rules]
+
+
+_decode_rules = msgspec.json.Decoder(_RulesAnswer).decode
+_RULES_PATH = "/instruments"
+
+
 class KrakenFutures(FeedDecoder):
     """Kraken futures, channels `book`, `trade` and `ticker`."""
 
     venue: ClassVar[str] = "kraken_futures"
     channels: ClassVar[frozenset[str]] = frozenset(_FEEDS)
     heartbeat_s: ClassVar[float] = 60.0
+    url: str = "wss://futures.kraken.com/ws/v1"
+    rest_url: str = "https://futures.kraken.com/derivatives/api/v3"
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
@@ -136,6 +153,16 @@ class KrakenFutures(FeedDecoder):
     def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
         """Return the frame that ends a subscription."""
         return [_request("unsubscribe", wanted)]
+
+    def steps_urls(self) -> list[str]:
+        """Return where all products are described."""
+        return [self.rest_url + _RULES_PATH]
+
+    def _take_answer(self, url: str, body: bytes, ts: int) -> None:
+        del ts
+        if url.endswith(_RULES_PATH):
+            listed = _decode_rules(body).instruments
+            self._take_steps({r.symbol: Steps(text_of(r.tick), f"1e{-r.lot}") for r in listed})
 
     # ---- books ----
 

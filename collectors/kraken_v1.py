@@ -86,6 +86,8 @@ class KrakenV1(Decoder):
 
     venue: ClassVar[str] = "kraken_v1"
     """Not v2's name: both may be collected side by side, and a symbol then has a stream for each."""
+    url: str = "wss://ws.kraken.com"
+    rest_url: str = "https://api.kraken.com"
     channels: ClassVar[frozenset[str]] = frozenset({"book", "trade"})
     depths: ClassVar[frozenset[int]] = frozenset(_DEPTHS.values())
     default_depth: ClassVar[int] = 10
@@ -127,10 +129,6 @@ class KrakenV1(Decoder):
         )
         return self._book_failed(symbol, line, status, ts_recv) if status else 0
 
-    def take_rest(self, url: str, body: bytes) -> int:
-        """Take tick and lot from the list of pairs."""
-        return self._take_steps(kraken_pairs.steps_of(body)) if kraken_pairs.PATH in url else 0
-
     def ping(self) -> bytes:
         """Return a frame that the venue answers with a pong."""
         return b'{"event":"ping"}'
@@ -142,6 +140,16 @@ class KrakenV1(Decoder):
     def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
         """Return the frame that ends a subscription."""
         return [_request("unsubscribe", wanted)]
+
+    def steps_urls(self) -> list[str]:
+        """Return where the list of pairs is."""
+        return [self.rest_url + kraken_pairs.PATH]
+
+    def _take_answer(self, url: str, body: bytes, ts: int) -> None:
+        """Take tick and lot from the list of pairs."""
+        del ts
+        if kraken_pairs.PATH in url:
+            self._take_steps(kraken_pairs.steps_of(body))
 
     # ---- books ----
 
@@ -198,7 +206,7 @@ class KrakenV1(Decoder):
         for row in rows:
             text = bytes(row)
             status = stage_trade_row(handle, 0, text, len(text), ts)
-            if status and self._may_stage_again(line, status):
+            if status and self._may_stage_again(line, status, ts):
                 status = stage_trade_row(handle, 0, text, len(text), ts)
             if status:
                 return self._trades_failed(symbol, line, status, ts)

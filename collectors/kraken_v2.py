@@ -131,6 +131,8 @@ class KrakenV2(Decoder):
     """Kraken v2, channels `book`, `trade` and `instrument`."""
 
     venue: ClassVar[str] = "kraken"
+    url: str = "wss://ws.kraken.com/v2"
+    rest_url: str = "https://api.kraken.com"
     channels: ClassVar[frozenset[str]] = frozenset({"book", "trade", "instrument"})
     depths: ClassVar[frozenset[int]] = frozenset({10, 25, 100, 500, 1000})
     default_depth: ClassVar[int] = 10
@@ -173,10 +175,6 @@ class KrakenV2(Decoder):
         )
         return self._book_failed(symbol, line, status, ts_recv) if status else 0
 
-    def take_rest(self, url: str, body: bytes) -> int:
-        """Take tick and lot from the list of pairs."""
-        return self._take_steps(kraken_pairs.steps_of(body)) if kraken_pairs.PATH in url else 0
-
     def ping(self) -> bytes:
         """Return a frame that the venue answers with a pong."""
         return b'{"method":"ping"}'
@@ -188,6 +186,16 @@ class KrakenV2(Decoder):
     def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
         """Return the frame that ends a subscription."""
         return [_request("unsubscribe", wanted)]
+
+    def steps_urls(self) -> list[str]:
+        """Return where the list of pairs is."""
+        return [self.rest_url + kraken_pairs.PATH]
+
+    def _take_answer(self, url: str, body: bytes, ts: int) -> None:
+        """Take tick and lot from the list of pairs."""
+        del ts
+        if kraken_pairs.PATH in url:
+            self._take_steps(kraken_pairs.steps_of(body))
 
     # ---- books ----
 
@@ -246,7 +254,7 @@ class KrakenV2(Decoder):
                 unknown = True
                 continue
             status = _stage(line.handle, flags, entry, ts)
-            if status and self._may_stage_again(line, status):
+            if status and self._may_stage_again(line, status, ts):
                 status = _stage(line.handle, flags, entry, ts)
             if status:
                 return self._trades_failed(symbol, line, status, ts)

@@ -18,10 +18,11 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
+from collectors.allowance import Rate
 from collectors.decoder import BAD_FRAME, Subscription
 from collectors.feed_decoder import EMPTY, FeedDecoder, FeedLine, request
 from collectors.instrument_line import InstrumentLine
-from collectors.instruments import Instrument
+from collectors.instruments import Instrument, Steps
 from shm.feed import CHECKSUM_OKX
 from shm.outlet import DECODED, SNAPSHOT, Outlet, Reject
 
@@ -100,6 +101,20 @@ _decode_trades = msgspec.json.Decoder(_Trades, strict=False).decode
 _decode_any = msgspec.json.Decoder(_Any).decode
 
 
+class _Rules(msgspec.Struct, gc=False):
+    symbol: str = msgspec.field(name="instId")
+    tick: str = msgspec.field(name="tickSz")
+    lot: str = msgspec.field(name="lotSz")
+
+
+class _RulesAnswer(msgspec.Struct, gc=False):
+    data: list[_Rules]
+
+
+_decode_rules = msgspec.json.Decoder(_RulesAnswer).decode
+_RULES_PATH = "/api/v5/public/instruments"
+
+
 class OkxLine(FeedLine):
     """An instrument whose frames may be unnumbered."""
 
@@ -120,6 +135,9 @@ class Okx(FeedDecoder):
     venue: ClassVar[str] = "okx"
     channels: ClassVar[frozenset[str]] = frozenset(_CHANNELS)
     heartbeat_s: ClassVar[float] = 25.0
+    url: str = "wss://ws.okx.com:8443/ws/v5/public"
+    rest_url: str = "https://www.okx.com"
+    rest_rate: ClassVar[Rate] = Rate(per_s=5.0, burst=10.0)
     line_type: ClassVar[type[InstrumentLine]] = OkxLine
     instruments: dict[str, OkxLine]  # type: ignore[assignment]
 
@@ -148,6 +166,16 @@ class Okx(FeedDecoder):
     def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
         """Return the frame that ends a subscription."""
         return [_request("unsubscribe", wanted)]
+
+    def steps_urls(self) -> list[str]:
+        """Return where the rules of each instrument are; the form of its name tells the type."""
+        path = f"{self.rest_url}{_RULES_PATH}?instType="
+        return [f"{path}{_type_of(symbol)}&instId={symbol}" for symbol in self.instruments]
+
+    def _take_answer(self, url: str, body: bytes, ts: int) -> None:
+        del ts
+        if _RULES_PATH in url:
+            self._take_steps({r.symbol: Steps(r.tick, r.lot) for r in _decode_rules(body).data})
 
     # ---- books ----
 
@@ -256,6 +284,17 @@ class Okx(FeedDecoder):
 def _number_of(raw: msgspec.Raw) -> int:
     text = bytes(raw).strip(b'"')
     return int(text) if text.isdigit() else 0
+
+
+def _type_of(symbol: str) -> str:
+    """Return the instrument type that a name like BTC-USDT, BTC-USDT-SWAP, BTC-USD-261225 or ..-100000-C has."""
+    parts = symbol.split("-")
+    if len(parts) < 3:
+        return "SPOT"
+    if parts[-1] == "SWAP":
+        return "SWAP"
+    # Options cannot be asked for without their underlying.
+    return "FUTURES" if len(parts) == 3 else f"OPTION&uly={parts[0]}-{parts[1]}"
 
 
 def _request(verb: str, wanted: Subscription) -> bytes:

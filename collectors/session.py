@@ -19,7 +19,6 @@ import random
 import ssl
 from collections.abc import Callable, Iterable
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import structlog
 from picows import (
@@ -33,9 +32,10 @@ from picows import (
     ws_connect,
 )
 
+from collectors.addresses import check_url
+from collectors.allowance import Allowance, Rate
 from layouts import GapReason
 from shm import clock
-from shm.errors import ConfigurationError
 
 CONNECT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 1.0
@@ -44,9 +44,7 @@ BACKOFF_SHORT_S = 2.0
 """Cap of the back-off while the outage is young."""
 BACKOFF_LONG_S = 30.0
 YOUNG_OUTAGE_S = 10.0
-TRY_INTERVAL_S = 1.0
-TRY_BURST = 2.0
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+TRY_RATE = Rate(per_s=1.0, burst=2.0)
 
 log = structlog.get_logger()
 
@@ -70,8 +68,8 @@ class Handler(Protocol):
 class Backoff:
     """Full jitter under a cap that stays short while the outage is young, and never more than one try a second for long.
 
-    A link that comes up and is lost at once resets the jitter but not the allowance: TRY_BURST tries at once, then one for
-    each TRY_INTERVAL_S that has passed.
+    A link that comes up and is lost at once resets the jitter but not the allowance: two tries at once, then one for
+    each second that has passed.
 
     Args:
         rng: source of the jitter; a seeded one in tests.
@@ -81,8 +79,7 @@ class Backoff:
         self._rng = rng or random.Random()
         self._tries = 0
         self._down_since_ns = 0
-        self._allowance = TRY_BURST
-        self._refilled_ns = clock.monotonic_ns()
+        self._allowance = Allowance(TRY_RATE)
 
     def succeeded(self) -> None:
         """The link is up and has carried a frame: the next outage starts from the beginning."""
@@ -96,13 +93,8 @@ class Backoff:
         young = (now - self._down_since_ns) / 1e9 < YOUNG_OUTAGE_S
         cap = BACKOFF_SHORT_S if young else BACKOFF_LONG_S
         delay = self._rng.uniform(0.0, min(cap, BACKOFF_FIRST_S * 2.0 ** min(self._tries, 20)))
-        self._allowance = min(
-            TRY_BURST, self._allowance + (now - self._refilled_ns) / 1e9 / TRY_INTERVAL_S
-        )
-        self._refilled_ns = now
-        self._allowance -= 1.0
         self._tries += 1
-        return max(delay, -self._allowance * TRY_INTERVAL_S)
+        return max(delay, self._allowance.take())
 
 
 class Session:
@@ -302,19 +294,3 @@ class _Listener(WSListener):
             remedy="raise max_frame_bytes of this collector if the venue's snapshots are that large",
         )
         self.session.handler.on_too_large(n_bytes, clock.now_ns())
-
-
-def check_url(url: str) -> str:
-    """Return `url` if it is `wss://host…`, or `ws://` to this host.
-
-    Raises:
-        ConfigurationError: any other scheme, no host, or an unencrypted link to another host.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ConfigurationError(f"url {url!r}: wss://host/path expected (ws:// on this host only)")
-    if parts.scheme == "ws" and parts.hostname not in _LOOPBACK:
-        raise ConfigurationError(
-            f"url {url!r}: ws:// is not encrypted and allowed to 127.0.0.1 only; use wss://"
-        )
-    return url

@@ -16,13 +16,15 @@ its book is empty until the venue's snapshot. An error in a decoder abandons tha
 import asyncio
 from collections.abc import Iterable
 
-import msgspec
 import numpy as np
 import structlog
 
-from collectors.decoder import MAX_FRAME_BYTES, Decoder, Subscription
-from collectors.instruments import InstrumentTable, Steps
-from collectors.session import Session, check_url
+from collectors.collector_spec import CollectorSpec
+from collectors.decoder import Decoder
+from collectors.instruments import InstrumentTable
+from collectors.rest import COUNTERS as REST_COUNTERS
+from collectors.rest import RestClient
+from collectors.session import Session
 from collectors.venues import DECODERS
 from layouts import BOOK, EVENT, INSTRUMENT, RESTART, GapReason, Kind
 from shm import clock
@@ -30,11 +32,10 @@ from shm._native import lib
 from shm.consumer import REQUEST_BITS
 from shm.counters import Counters
 from shm.epochs import take_epoch
-from shm.errors import ConfigurationError
 from shm.outlet import COUNT_NAMES, Outlet, Reject
 from shm.producer import Producer, open_latest, open_ring
 from shm.region import ring_name
-from shm.worker import StopFlag, WorkerSpec, run_worker
+from shm.worker import StopFlag, run_worker
 
 TICK_S = 0.05
 """How often snapshot requests are looked for and the worker's heartbeat is shown."""
@@ -54,33 +55,10 @@ COUNTERS = (
     "books_total",
     "last_data_ns",
     "beats",
+    *REST_COUNTERS,
 )
 
 log = structlog.get_logger()
-
-
-class CollectorSpec(WorkerSpec):
-    """One collector: a venue's address, what to ask it for, and how large its rings are."""
-
-    venue: str
-    """A key of `collectors.venues.DECODERS`."""
-    url: str
-    subscriptions: tuple[Subscription, ...]
-    first_instrument_id: int
-    instrument_ids: int = 256
-    event_slots: int = 65_536
-    book_slots: int = 1_024
-    instrument_slots: int = 1_024
-    max_frame_bytes: int = MAX_FRAME_BYTES
-    steps: dict[str, Steps] = msgspec.field(default_factory=dict)
-    """Tick and lot per symbol as decimal text, where the venue does not tell them."""
-
-    def __post_init__(self) -> None:
-        if self.venue not in DECODERS:
-            raise ConfigurationError(
-                f"collector {self.worker}: venue {self.venue!r}; known are {', '.join(sorted(DECODERS))}"
-            )
-        check_url(self.url)
 
 
 class Rings:
@@ -143,7 +121,13 @@ class Collector:
             max_frame_bytes=spec.max_frame_bytes,
             steps=spec.steps,
         )
+        self.decoder.url = spec.url
+        self.decoder.rest_url = spec.rest_url
+        self.rest = RestClient(
+            self.on_answer, counters.add, self.decoder.rest_rate, spec.max_frame_bytes
+        )
         self.stopping = False
+        self._steps_wanted = set(self.decoder.steps_urls() if spec.rest_url else ())
         self._frames_in = counters.pointer("frames_in")
         self._decode = self.decoder.decode
         self._outbox = self.decoder.outbox
@@ -160,6 +144,7 @@ class Collector:
         self._opened += 1
         self.counters.set("connected", 1)
         self.decoder.on_open(ts_recv)
+        self.decoder.rest_wanted += sorted(self._steps_wanted)
         return self._take_outbox()
 
     def on_frame(self, frame: bytes, ts_recv: int) -> Iterable[bytes]:
@@ -175,6 +160,13 @@ class Collector:
             raise
         return self._take_outbox() if self._outbox else ()
 
+    def on_answer(self, url: str, body: bytes, ts_recv: int) -> bool:
+        """Take one REST answer; False when it cannot be read."""
+        is_read = self.decoder.rest_response(url, body, ts_recv)
+        if is_read:
+            self._steps_wanted.discard(url)
+        return is_read
+
     def on_too_large(self, n_bytes: int, ts_recv: int) -> None:
         """Count the frame that the session refused by its length."""
         self.counters.add("frames_in")
@@ -185,6 +177,7 @@ class Collector:
     def on_close(self, reason: GapReason, ts_recv: int) -> None:
         """Every instrument has a gap from here to its next snapshot."""
         self.counters.set("connected", 0)
+        self.rest.drop()
         if not self.stopping:
             log.warning("link lost", reason=reason.name.lower())
             self.decoder.on_close(ts_recv)
@@ -220,6 +213,7 @@ class Collector:
         self.counters.set("books_live", self.decoder.books_live)
         self.counters.set("books_total", self.decoder.books_total)
         self.counters.heartbeat()
+        self._ask_for_answers()
         return self._take_outbox()
 
     def beat(self) -> list[bytes]:
@@ -235,6 +229,12 @@ class Collector:
             log.warning("the venue says", text=notice)
         self.decoder.notices.clear()
         return self._take_outbox()
+
+    def _ask_for_answers(self) -> None:
+        wanted = self.decoder.rest_wanted
+        for url in wanted:
+            self.rest.want(url)
+        wanted.clear()
 
     def _take_outbox(self) -> list[bytes]:
         texts = self._outbox.copy()
@@ -271,6 +271,7 @@ async def _serve(collector: Collector, session: Session, stop: StopFlag) -> None
     collector.stopping = True
     await session.stop()
     await task
+    await collector.rest.close()
 
 
 def main(spec: CollectorSpec) -> int:

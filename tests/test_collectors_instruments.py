@@ -41,16 +41,18 @@ def test_ids_and_versions_survive_a_restart(ring, tmp_path) -> None:
     """A new process finds ids, versions and steps, and tells a new ring all of them."""
     made = table(ring, tmp_path)
     instrument = made.reserve(["A/B"])[0]
-    assert made.open_version(instrument, 2, 8) == 1
-    assert made.open_version(instrument, 3, 8) == 2
+    assert made.open_version(instrument, 2, 8, 7) == 1
+    assert made.open_version(instrument, 3, 8, 9) == 2
     made.describe(instrument, Steps("0.01", "0.00000001"), depth=10)
     before = ring.drain()
     assert before["version"].tolist() == [1, 2, 2]
+    assert before["ts_recv"].tolist() == [7, 9, 9]
     again = table(ring, tmp_path)
     assert ids_of(again, "X/Y", "A/B") == [101, 100]
     told = ring.drain()
     assert told["version"].tolist() == [1, 2]
     assert told["tick"].tolist() == [1, 10]
+    assert told["ts_recv"].tolist() == [7, 9]
     assert told["lot"].tolist() == [1, 1]
     assert again.reserve(["A/B"])[0].depth == 10
 
@@ -58,7 +60,7 @@ def test_ids_and_versions_survive_a_restart(ring, tmp_path) -> None:
 def test_a_ring_taken_over_is_told_only_what_it_lacks(ring, tmp_path) -> None:
     """After a crash the ring still holds the records: they are not repeated."""
     made = table(ring, tmp_path)
-    made.open_version(made.reserve(["A/B"])[0], 2, 8)
+    made.open_version(made.reserve(["A/B"])[0], 2, 8, 7)
     ring.drain()
     ring.producer.previous_epoch = 1  # what a producer says that took its ring over
     table(ring, tmp_path)
@@ -68,7 +70,7 @@ def test_a_ring_taken_over_is_told_only_what_it_lacks(ring, tmp_path) -> None:
 def test_records_hold_symbol_venue_worker_and_scales(ring) -> None:
     """One row says all that a reader needs to make decimals of integers."""
     made = table(ring)
-    made.open_version(made.reserve(["XBT/USD"])[0], 5, 8)
+    made.open_version(made.reserve(["XBT/USD"])[0], 5, 8, 7)
     row = ring.drain()[0]
     assert (row["symbol"], row["venue"], row["worker"]) == (b"XBT/USD", b"kraken", b"kraken")
     assert (row["base_currency"], row["quote_currency"]) == (b"XBT", b"USD")

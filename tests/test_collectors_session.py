@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import picows
 import pytest
 
-from collectors.session import BACKOFF_SHORT_S, Backoff, Session, check_url
+from collectors.addresses import check_url
+from collectors.session import BACKOFF_SHORT_S, Backoff, Session
 from layouts import GapReason
 from shm import clock
 from shm.errors import ConfigurationError

@@ -1,102 +1,22 @@
 """A collector process over a real socket: every frame ends in one count, and a kill is told, not hidden."""
 
-import json
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from collector_processes import FIRST_ID, MARKET, WAIT_S, Bench, unaccounted
 
 import shm
-from collectors.worker import COUNTERS, CollectorSpec
+from collectors.collector_spec import CollectorSpec
+from collectors.worker import COUNTERS
 from layouts import EVENT, RESTART, SNAPSHOT_BEGIN, InstrumentState, Kind, Mark
 from shm.consumer import join
-from shm.counters import WorkerFacts, read_counters
-from shm.errors import AttachError, ConfigurationError
-from shm.outlet import Reject
-from shm.region import ring_name, unlink
-from shm.registry import files_of
-
-SYMBOLS = ["BTC/USD", "ETH/USD"]
-MARKET = {
-    "seed": 7,
-    "frames_per_s": 500.0,
-    "instruments": [
-        {"symbol": "BTC/USD", "price": "63005.0"},
-        {"symbol": "ETH/USD", "price": "1877.30"},
-    ],
-}
-FIRST_ID = 100
-WAIT_S = 15.0
-
-
-class Bench:
-    """A venue and a collector of one instance, each a process; ended and cleaned by the fixture."""
-
-    def __init__(self, instance) -> None:
-        self.instance = instance.name
-        self.state_dir = instance.state_dir
-        self.processes: dict[str, subprocess.Popen] = {}
-
-    def start(self, worker: str, module: str, **spec: object) -> subprocess.Popen:
-        path = self.state_dir / f"{worker}.json"
-        common = {"instance": self.instance, "worker": worker, "state_dir": str(self.state_dir)}
-        path.write_text(json.dumps(common | spec))
-        command = [sys.executable, "-m", module, str(path)]
-        self.processes[worker] = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        return self.processes[worker]
-
-    def start_venue(self, **spec: object) -> int:
-        spec = {"synthetic": MARKET} | spec
-        self.start("venue", "collectors.venue_server", **spec)
-        return self.until("venue", lambda facts: facts.state == "READY").values["listen_port"]
-
-    def start_collector(self, port: int, **spec: object) -> subprocess.Popen:
-        wanted = [
-            {"channel": "book", "symbols": SYMBOLS, "depth": 10},
-            {"channel": "trade", "symbols": SYMBOLS},
-        ]
-        spec = {
-            "venue": "kraken_v2",
-            "url": f"ws://127.0.0.1:{port}/kraken_v2",
-            "subscriptions": wanted,
-            "first_instrument_id": FIRST_ID,
-        } | spec
-        return self.start("kraken", "collectors.worker", **spec)
-
-    def until(self, worker: str, holds: Callable[[WorkerFacts], bool]) -> WorkerFacts:
-        end = time.monotonic() + WAIT_S
-        facts = None
-        while time.monotonic() < end:
-            try:
-                facts = read_counters(self.instance, worker)
-            except AttachError:
-                facts = None
-            if facts is not None and holds(facts):
-                return facts
-            time.sleep(0.02)
-        errors = {name: process.poll() for name, process in self.processes.items()}
-        raise AssertionError(f"{worker} did not get there: {facts}, processes {errors}")
-
-    def end(self, worker: str) -> int:
-        process = self.processes.pop(worker)
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=10)
-        if process.returncode:
-            print(said)
-        return process.returncode
-
-    def close(self) -> None:
-        for worker in list(self.processes):
-            process = self.processes.pop(worker)
-            process.kill()
-            process.communicate()
-        for file in files_of(self.instance):
-            unlink(file)
+from shm.counters import read_counters
+from shm.errors import ConfigurationError
+from shm.region import ring_name
 
 
 @pytest.fixture
@@ -104,12 +24,6 @@ def bench(instance) -> Iterator[Bench]:
     made = Bench(instance)
     yield made
     made.close()
-
-
-def _unaccounted(facts: WorkerFacts) -> int:
-    values = facts.values
-    ended = sum(values[f"rejected.{reason.name.lower()}"] for reason in Reject)
-    return values["frames_in"] - ended - values["frames_decoded"] - values["frames_abandoned"]
 
 
 def _events(bench: Bench) -> np.ndarray:
@@ -139,7 +53,7 @@ def test_a_recorded_session_over_the_socket_checks_to_the_last_checksum(
     assert bench.end("kraken") == 0
     facts = read_counters(bench.instance, "kraken")
     assert facts.state == "STOPPED"
-    assert _unaccounted(facts) == 0
+    assert unaccounted(facts) == 0
     with shm.attach("kraken.events", bench.instance) as reader:
         assert reader.facts().state == "STOPPED"
         assert reader.facts().head - 1 == facts.values["records_published"]
@@ -155,7 +69,7 @@ def test_a_killed_collector_tells_its_restart_first_and_syncs_again(bench: Bench
     bench.start_collector(port)
     bench.until("kraken", lambda f: f.restarts == 1 and f.values["books_live"] == 2)
     assert bench.end("kraken") == 0
-    assert _unaccounted(read_counters(bench.instance, "kraken")) == 0
+    assert unaccounted(read_counters(bench.instance, "kraken")) == 0
     events = _events(bench)
     with shm.attach("kraken.events", bench.instance) as reader:
         (epoch, first_seq), (next_epoch, restart_seq) = reader.facts().epochs
@@ -205,7 +119,7 @@ def test_a_lost_venue_is_told_and_found_again(bench: Bench) -> None:
     assert facts.values["reconnects"] == 1
     assert facts.values["gaps.disconnect"] == 2
     assert bench.end("kraken") == 0
-    assert _unaccounted(read_counters(bench.instance, "kraken")) == 0
+    assert unaccounted(read_counters(bench.instance, "kraken")) == 0
 
 
 @pytest.mark.parametrize(
@@ -234,7 +148,7 @@ def test_bad_input_is_one_counted_refusal_and_the_books_come_back(
     )
     assert facts.values[counted] == 1
     assert bench.end("kraken") == 0
-    assert _unaccounted(read_counters(bench.instance, "kraken")) == 0
+    assert unaccounted(read_counters(bench.instance, "kraken")) == 0
 
 
 def test_two_collectors_of_one_name_are_one_too_many(bench: Bench) -> None:

@@ -1,0 +1,46 @@
+"""What a collector is told: whose frames to take, what to ask for, how large its rings are; checked before it starts."""
+
+import msgspec
+
+from collectors.addresses import check_url, is_loopback
+from collectors.decoder import MAX_FRAME_BYTES, Subscription
+from collectors.instruments import Steps
+from collectors.venues import DECODERS
+from shm.errors import ConfigurationError
+from shm.worker import WorkerSpec
+
+
+class CollectorSpec(WorkerSpec):
+    """One collector: a venue's address, what to ask it for, and how large its rings are."""
+
+    venue: str
+    """A key of `collectors.venues.DECODERS`."""
+    subscriptions: tuple[Subscription, ...]
+    first_instrument_id: int
+    url: str = ""
+    """Where its WebSocket is; "": the venue's public address."""
+    rest_url: str = ""
+    """Where its REST side is; "": the venue's own, or none for a venue on this host."""
+    instrument_ids: int = 256
+    event_slots: int = 65_536
+    book_slots: int = 1_024
+    instrument_slots: int = 1_024
+    max_frame_bytes: int = MAX_FRAME_BYTES
+    steps: dict[str, Steps] = msgspec.field(default_factory=dict)
+    """Tick and lot per symbol as decimal text, where the venue does not tell them."""
+
+    def __post_init__(self) -> None:
+        if self.venue not in DECODERS:
+            raise ConfigurationError(
+                f"collector {self.worker}: venue {self.venue!r}; known are {', '.join(sorted(DECODERS))}"
+            )
+        decoder = DECODERS[self.venue]
+        self.url = check_url(self.url or decoder.url)
+        if not self.rest_url and not is_loopback(self.url):
+            self.rest_url = decoder.rest_url
+        if self.rest_url:
+            check_url(self.rest_url, "http")
+        elif decoder.needs_rest:
+            raise ConfigurationError(
+                f"collector {self.worker}: {self.venue} begins its books with REST snapshots; give rest_url beside url"
+            )
