@@ -47,6 +47,7 @@ from layouts.abi import check_layout
 from layouts.header import HEADER_FIELDS
 
 POSITION_BYTES = 320
+_WORD_MASK = (1 << 64) - 1
 APPLIED_INPUTS = 8
 """Inputs whose applied seq a derived record can tell."""
 
@@ -89,6 +90,23 @@ class PositionFault(IntFlag):
 def money(name: str) -> list[tuple[str, str]]:
     """Return the two fields of a 128-bit integer."""
     return [(f"{name}_low", "<i8"), (f"{name}_high", "<i8")]
+
+
+def join_words(low: int, high: int) -> int:
+    """Return the 128-bit integer of two int64 words."""
+    return (int(high) << 64) + (int(low) & _WORD_MASK)
+
+
+def split_words(value: int) -> tuple[int, int]:
+    """Return the two int64 words, low and high, of a 128-bit integer.
+
+    Raises:
+        OverflowError: it is wider.
+    """
+    if not -(1 << 127) <= value < 1 << 127:
+        raise OverflowError(f"{value}: more than 128 bits")
+    low = value & _WORD_MASK
+    return low - (1 << 64) if low >> 63 else low, value >> 64
 
 
 POSITION = check_layout(
