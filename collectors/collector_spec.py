@@ -1,5 +1,7 @@
 """What a collector is told: whose frames to take, what to ask for, how large its rings are; checked before it starts."""
 
+from typing import Annotated
+
 import msgspec
 
 from collectors.addresses import check_url, is_loopback
@@ -21,6 +23,10 @@ class CollectorSpec(WorkerSpec):
     """Where its WebSocket is; "": the venue's public address."""
     rest_url: str = ""
     """Where its REST side is; "": the venue's own, or none for a venue on this host."""
+    rest_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    """Its part of what the venue allows this host, where several collectors ask one venue."""
+    key_file: str = ""
+    """Key to sign requests with; "": none."""
     instrument_ids: int = 256
     event_slots: int = 65_536
     book_slots: int = 1_024
@@ -33,6 +39,10 @@ class CollectorSpec(WorkerSpec):
         if self.venue not in DECODERS:
             raise ConfigurationError(
                 f"collector {self.worker}: venue {self.venue!r}; known are {', '.join(sorted(DECODERS))}"
+            )
+        if self.key_file and self.venue != "coinbase_advanced":
+            raise ConfigurationError(
+                f"collector {self.worker}: key_file: {self.venue} is asked for nothing that is signed"
             )
         decoder = DECODERS[self.venue]
         self.url = check_url(self.url or decoder.url)

@@ -19,6 +19,8 @@ from collections.abc import Iterable
 import numpy as np
 import structlog
 
+from collectors.allowance import Rate
+from collectors.coinbase_key import SigningKey
 from collectors.collector_spec import CollectorSpec
 from collectors.decoder import Decoder
 from collectors.instruments import InstrumentTable
@@ -123,9 +125,10 @@ class Collector:
         )
         self.decoder.url = spec.url
         self.decoder.rest_url = spec.rest_url
-        self.rest = RestClient(
-            self.on_answer, counters.add, self.decoder.rest_rate, spec.max_frame_bytes
-        )
+        per_s, burst = self.decoder.rest_rate
+        rate = Rate(per_s * spec.rest_share, max(1.0, burst * spec.rest_share))
+        self.rest = RestClient(self.on_answer, counters.add, rate, spec.max_frame_bytes)
+        self._key = SigningKey(spec.key_file) if spec.key_file else None
         self.stopping = False
         self._steps_wanted = set(self.decoder.steps_urls() if spec.rest_url else ())
         self._frames_in = counters.pointer("frames_in")
@@ -239,7 +242,7 @@ class Collector:
     def _take_outbox(self) -> list[bytes]:
         texts = self._outbox.copy()
         self._outbox.clear()
-        return texts
+        return texts if self._key is None else [self._key.sign(text) for text in texts]
 
     def _fill(self, record: np.ndarray, kind: Kind) -> None:
         self._event.view(np.int64)[:] = 0

@@ -58,7 +58,7 @@ def check_streams(topology: Topology) -> None:
         ConfigurationError: the venue, the symbol and both collectors.
     """
     owners: dict[tuple[str, str], str] = {}
-    for name, options in topology.running_collectors.items():
+    for name, options in topology.enabled_collectors.items():
         venue = DECODERS[options.venue].venue
         for symbol in {symbol for wanted in options.subscriptions for symbol in wanted.symbols}:
             other = owners.setdefault((venue, symbol), name)
@@ -99,8 +99,8 @@ def _wanting(topology: Topology) -> list[str]:
     """Return the collectors that take what is played."""
     return [
         name
-        for name, options in topology.running_collectors.items()
-        if not options.url and not options.subscriptions
+        for name, options in topology.enabled_collectors.items()
+        if options.is_played and not options.subscriptions
     ]
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from ops.shards import split
 from shm.registry import DEFAULT_INSTANCE, default_state_dir
 
 IDS_END = 1 << 16
@@ -72,7 +73,7 @@ class VenueOptions(WorkerOptions):
 class Subscription(Options, kw_only=True, forbid_unknown_fields=True):
     """One channel of a venue, for some symbols."""
 
-    channel: Literal["book", "trade", "instrument"]
+    channel: Literal["book", "trade", "ticker", "instrument"]
     symbols: list[str] = []
     depth: Count = 0
 
@@ -84,11 +85,33 @@ class Steps(Options):
     lot: str = ""
 
 
-class CollectorOptions(WorkerOptions, kw_only=True, forbid_unknown_fields=True):
-    """One connection to one venue: its frames become one events ring."""
+VenueName = Literal[
+    "binance_spot",
+    "binance_usdm",
+    "bitstamp",
+    "bybit",
+    "coinbase_advanced",
+    "coinbase_exchange",
+    "deribit",
+    "kraken_futures",
+    "kraken_v1",
+    "kraken_v2",
+    "okx",
+]
+PUBLIC = "public"
+"""What stands for a venue's own address."""
+PLAYED = ("kraken_v1", "kraken_v2")
+"""Protocols that the built-in venue server speaks."""
 
-    venue: Literal["kraken_v1", "kraken_v2"]
+
+class CollectorOptions(WorkerOptions, kw_only=True, forbid_unknown_fields=True):
+    """One connection to one venue: its frames become one events ring; or as many as it has shards."""
+
+    venue: VenueName
     url: str = ""
+    rest_url: str = ""
+    key_file: str = ""
+    shards: Annotated[int, Meta(ge=1, le=64)] | list[list[str]] = 1
     subscriptions: list[Subscription] = []
     first_instrument_id: Annotated[int, Meta(ge=1, lt=IDS_END)]
     instrument_ids: Annotated[int, Meta(ge=1, lt=IDS_END)] = 1000
@@ -97,6 +120,11 @@ class CollectorOptions(WorkerOptions, kw_only=True, forbid_unknown_fields=True):
     instrument_slots: int = 4_096
     max_frame_bytes: Annotated[int, Meta(ge=4096)] = 16 << 20
     ticks: dict[str, Steps] = {}
+
+    @property
+    def is_played(self) -> bool:
+        """Its frames come from the built-in venue server."""
+        return not self.url and self.venue in PLAYED
 
 
 class FeaturesOptions(WorkerOptions):
@@ -163,14 +191,23 @@ class Topology(Options):
         )
 
     @property
-    def running_collectors(self) -> dict[str, CollectorOptions]:
-        """The collectors that are enabled."""
+    def enabled_collectors(self) -> dict[str, CollectorOptions]:
+        """The tables of collectors that are enabled."""
         return {name: c for name, c in self.collectors.items() if c.enabled}
+
+    @property
+    def running_collectors(self) -> dict[str, CollectorOptions]:
+        """The collectors that run: an enabled table's own, or its shards."""
+        return {
+            worker: own
+            for name, c in self.enabled_collectors.items()
+            for worker, own in split(name, c).items()
+        }
 
     @property
     def needs_venue(self) -> bool:
         """Tell whether a collector takes its frames from the built-in venue server."""
-        return self.venue.enabled and any(not c.url for c in self.running_collectors.values())
+        return self.venue.enabled and any(c.is_played for c in self.enabled_collectors.values())
 
     @property
     def embeds_redis(self) -> bool:
@@ -195,9 +232,11 @@ class Topology(Options):
 
     def rings(self, of_disabled: bool = False) -> list[str]:
         """Return the public names of the record rings that consumers may read; those of disabled workers if asked for."""
+        running = self.running_collectors
+        disabled = [name for name, c in self.collectors.items() if not c.enabled]
         names = [
             f"{name}.{ring}"
-            for name in (self.collectors if of_disabled else self.running_collectors)
+            for name in ([*disabled, *running] if of_disabled else running)
             for ring in ("events", "books", "instruments")
         ]
         return [*names, "features.features"] if self.features.enabled or of_disabled else names

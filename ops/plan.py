@@ -13,7 +13,14 @@ import msgspec
 
 from ops import redis_server
 from ops.inputs import capture_files, market_of
-from ops.options import CollectorOptions, OwnOptions, SupervisorOptions, Topology, WorkerOptions
+from ops.options import (
+    PUBLIC,
+    CollectorOptions,
+    OwnOptions,
+    SupervisorOptions,
+    Topology,
+    WorkerOptions,
+)
 from ops.topology import group_id
 
 DRAIN_ORDER = ("collector", "features", "sink", "redis", "venue")
@@ -95,7 +102,7 @@ def _worker(topology: Topology, name: str, options: WorkerOptions) -> WorkerPlan
             needs,
         )
     if isinstance(options, CollectorOptions):
-        if not options.url:
+        if options.is_played:
             needs = tuple(dict.fromkeys([*needs, "venue"]))
         argv = python_module("collectors.worker")
         return WorkerPlan(
@@ -138,11 +145,18 @@ def venue_spec(topology: Topology) -> dict[str, Any]:
 def _collector(
     topology: Topology, name: str, options: CollectorOptions
 ) -> Callable[[Ports], bytes]:
+    # Processes of one host share what a venue allows its address.
+    others = [o for o in topology.running_collectors.values() if o.venue == options.venue]
+    rest_share = 1.0 / len(others)
+
     def build(ports: Ports) -> bytes:
-        url = options.url or f"ws://127.0.0.1:{ports['venue']}/{options.venue}"
+        played = f"ws://127.0.0.1:{ports['venue']}/{options.venue}" if options.is_played else ""
         spec = _common(topology, name, options) | {
             "venue": options.venue,
-            "url": url,
+            "url": played or ("" if options.url == PUBLIC else options.url),
+            "rest_url": options.rest_url,
+            "rest_share": rest_share,
+            "key_file": options.key_file,
             "subscriptions": msgspec.to_builtins(options.subscriptions),
             "first_instrument_id": options.first_instrument_id,
             "instrument_ids": options.instrument_ids,

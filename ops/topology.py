@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ops.options import IDS_END, CollectorOptions, Topology, WorkerOptions
+from collectors.addresses import check_url
+from ops import shards
+from ops.options import IDS_END, PUBLIC, CollectorOptions, Topology, WorkerOptions
 from ops.strict import Mistakes, convert
 from shm.errors import ConfigurationError
 from shm.region import check_part
@@ -113,13 +115,19 @@ def _names(topology: Topology) -> list[str]:
     found = []
     for what, name in [
         ("instance", topology.instance),
-        *(("collectors", n) for n in topology.collectors),
+        *(("collectors", n) for n in {**topology.collectors, **topology.running_collectors}),
         *(("consumers", n) for n in topology.consumers),
     ]:
         try:
             check_part(what, name)
         except ConfigurationError as error:
             found.append(str(error))
+    for name, c in topology.enabled_collectors.items():
+        found += [
+            f"collectors.{name}.shards: the name of its shard {worker} is taken; rename one of them"
+            for worker in shards.split(name, c)
+            if worker != name and (worker in topology.collectors or worker in topology.consumers)
+        ]
     found += [
         f"{what}.{name}: that name is taken by a worker of tickring; choose another"
         for what, names in (("collectors", topology.collectors), ("consumers", topology.consumers))
@@ -130,7 +138,11 @@ def _names(topology: Topology) -> list[str]:
 
 
 def _collectors(topology: Topology) -> list[str]:
-    found = []
+    found = [
+        mistake
+        for name, c in topology.enabled_collectors.items()
+        for mistake in shards.mistakes_of(f"collectors.{name}", c)
+    ]
     blocks: list[tuple[int, int, str]] = []
     for name, c in topology.running_collectors.items():
         end = c.first_instrument_id + c.instrument_ids
@@ -146,14 +158,18 @@ def _collectors(topology: Topology) -> list[str]:
                     f"{other} ({first} .. {last - 1}); {free} is free"
                 )
         blocks.append((c.first_instrument_id, end, name))
+        if c.key_file and c.venue != "coinbase_advanced":
+            found.append(
+                f"collectors.{name}.key_file: only coinbase_advanced signs what it asks for"
+            )
         for key in ("event_slots", "book_slots", "instrument_slots"):
             found += _slots(f"collectors.{name}.{key}", getattr(c, key))
         if c.instrument_slots < 4 * min(c.instrument_ids, 1024):
             found.append(
                 f"collectors.{name}.instrument_slots = {c.instrument_slots}: at least 4 slots an instrument"
             )
-        if c.url:
-            found += _venue_url(f"collectors.{name}", c)
+        if not c.is_played:
+            found += _live(f"collectors.{name}", c)
         elif not topology.venue.enabled:
             found.append(
                 f"collectors.{name}.url: empty, and the built-in venue server is not enabled"
@@ -165,14 +181,19 @@ def _collectors(topology: Topology) -> list[str]:
     return found
 
 
-def _venue_url(at: str, collector: CollectorOptions) -> list[str]:
-    parts = urlsplit(collector.url)
+def _live(at: str, collector: CollectorOptions) -> list[str]:
+    """Return what is wrong with a collector that connects to a venue itself."""
     found = []
-    loopback = parts.hostname in ("127.0.0.1", "localhost", "::1")
-    if parts.scheme != "wss" and not (parts.scheme == "ws" and loopback):
-        found.append(f"{at}.url = {collector.url!r}: wss:// expected (ws:// on loopback only)")
+    given = (("url", collector.url, "ws"), ("rest_url", collector.rest_url, "http"))
+    for key, url, scheme in given:
+        try:
+            if url not in ("", PUBLIC):
+                check_url(url, scheme)
+        except ConfigurationError as error:
+            found.append(f"{at}.{key} = {str(error).removeprefix('url ')}")
     if not collector.subscriptions:
-        found.append(f"{at}.subscriptions: empty; name channels and symbols of {collector.url}")
+        venue = collector.url if collector.url != PUBLIC else collector.venue
+        found.append(f"{at}.subscriptions: empty; name channels and symbols of {venue}")
     return found
 
 

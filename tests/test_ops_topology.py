@@ -142,7 +142,46 @@ def test_a_venue_is_reached_by_tls_or_on_this_host(url: str, sound: bool) -> Non
     if sound:
         assert parse_topology(table, "t").collectors["kraken"].url == url
     else:
-        assert "wss:// expected" in mistakes(table)[0]
+        assert "collectors.kraken.url" in mistakes(table)[0]
+        assert "wss://" in mistakes(table)[0]
+
+
+def test_every_venue_is_collected_by_its_name() -> None:
+    """Whatever can be decoded can be named in the TOML, needs nothing but symbols there, and goes to its public address."""
+    from typing import get_args
+
+    from collectors.collector_spec import CollectorSpec
+    from collectors.venues import DECODERS
+    from ops.options import PLAYED, VenueName
+
+    assert set(get_args(VenueName)) == set(DECODERS)
+    wanted = [{"channel": "book", "symbols": ["A-B"]}]
+    for venue, decoder in DECODERS.items():
+        own = {"venue": venue, "first_instrument_id": 5001, "subscriptions": wanted}
+        if venue in PLAYED:
+            own["url"] = "public"
+        plan = make_plan(parse_topology({"collectors": {"own": own}}, "t"))
+        (worker,) = (w for w in plan.workers if w.name == "own")
+        spec = msgspec.json.decode(worker.spec({}), type=CollectorSpec)
+        assert (spec.url, spec.rest_url) == (decoder.url, decoder.rest_url)
+        assert worker.needs == ()
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ({"rest_url": "http://api.binance.com"}, "rest_url = 'http://api.binance.com': http:// is"),
+        ({"key_file": "key.json"}, "key_file: only coinbase_advanced"),
+        ({"subscriptions": []}, "subscriptions: empty; name channels and symbols of binance_spot"),
+        ({"venue": "binance"}, "venue"),
+    ],
+)
+def test_a_live_collector_says_what_is_wrong_with_it(own: dict[str, object], told: str) -> None:
+    """An unencrypted REST side, a key that no request needs, nothing to ask for, a venue that there is not."""
+    wanted = [{"channel": "book", "symbols": ["BTCUSDT"]}]
+    base = {"venue": "binance_spot", "first_instrument_id": 5001, "subscriptions": wanted}
+    base["url"] = "public"
+    assert told in "\n".join(mistakes({"collectors": {"own": base | own}}))
 
 
 def test_a_password_in_the_file_is_refused_and_not_repeated() -> None:
