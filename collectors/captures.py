@@ -1,5 +1,5 @@
 """Every whole line of a recording is read exactly as it was written, or the file and line at fault
-are named.
+are named; a .wslog file is read as a recording too, its entries as lines.
 
 **Layout** A capture is JSON lines, plain or gzip'd, one moment a line, in recorded order:
 ``{"ts": ns, "kind": "open" | "sent" | "recv" | "rest", "url": str, "data": str}``. `ts` is the
@@ -25,9 +25,13 @@ from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 import msgspec
 
+from collectors.wslog import WsLog, WsLogDamaged, is_wslog
+from layouts import Entry
 from shm.errors import TickringError
 
 Kind = Literal["open", "sent", "recv", "rest"]
+LoggedKind = Literal["start", "close", "timer", "republish", "too_large"]
+"""What only a .wslog tells: see `layouts.wslog.Entry`."""
 
 CHUNK_BYTES = 256 * 1024
 # The largest snapshot recorded so far is 4 MB; a line beyond this is a damaged file, not a frame.
@@ -51,10 +55,12 @@ class CaptureError(TickringError):
 
 
 class Frame(NamedTuple):
-    """One line of a recording: `ts` in ns since the epoch, `data` verbatim, `line` from 1."""
+    """One line of a recording: `ts` in ns since the epoch, `data` verbatim, `line` from 1 (of a .wslog:
+    the number of the entry; `data` of "close": the `GapReason` as text, "0" where the link was closed by us).
+    """
 
     ts: int
-    kind: Kind
+    kind: Kind | LoggedKind
     url: str
     data: bytes
     file_index: int
@@ -138,6 +144,56 @@ class Capture:
         return Frame(line.ts, line.kind, line.url, line.data.encode(), self.file_index, number)
 
 
+class LoggedCapture(Capture):
+    """A .wslog file, plain or compressed."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        file_index: int = 0,
+        tolerate_truncation: bool = False,
+    ) -> None:
+        super().__init__(path, file_index=file_index, tolerate_truncation=tolerate_truncation)
+        try:
+            self.log = WsLog(self.path)
+        except WsLogDamaged as error:
+            raise CaptureError(self.path, 0, str(error)) from None
+
+    def __iter__(self) -> Iterator[Frame]:
+        self.ending = None
+        log, index, url = self.log, self.file_index, self.log.header.about.url
+        number = log.header.first_entry_no - 1
+        for batch in log.batches():
+            for entry, status, ts, number, key, data in batch.rows():
+                kind = _LOGGED.get(entry)
+                if entry == Entry.CLOSE:
+                    yield Frame(ts, "close", url, b"%d" % status, index, number)
+                elif kind is not None:
+                    yield Frame(ts, kind, key.decode() if key else url, data, index, number)
+        cut = log.cut_bytes + log.scan.damaged_bytes
+        truncated = ""
+        if cut or log.scan.missing:
+            missing = sum(last - first + 1 for first, last in log.scan.missing)
+            truncated = f"{missing} entries are missing, {log.scan.damaged_bytes} bytes damaged"
+        if truncated and not self.tolerate_truncation:
+            what = f"{truncated}; read it with tolerate_truncation to take its whole entries"
+            raise CaptureError(self.path, number, what)
+        self.ending = Ending(number, truncated, cut)
+
+
+_LOGGED: dict[int, Kind | LoggedKind] = {
+    Entry.FRAME: "recv",
+    Entry.OPEN: "open",
+    Entry.SENT: "sent",
+    Entry.REST: "rest",
+    Entry.TIMER: "timer",
+    Entry.REPUBLISH: "republish",
+    Entry.TOO_LARGE: "too_large",
+    Entry.START: "start",
+}
+
+
 class _Chunks:
     """The plain text of a file in bounded pieces; `truncated` tells afterwards if it ended early.
 
@@ -196,7 +252,9 @@ def open_captures(
 ) -> list[Capture]:
     """One `Capture` a path, numbered in the order given (`Frame.file_index`)."""
     return [
-        Capture(path, file_index=index, tolerate_truncation=tolerate_truncation)
+        (LoggedCapture if is_wslog(Path(path)) else Capture)(
+            path, file_index=index, tolerate_truncation=tolerate_truncation
+        )
         for index, path in enumerate(paths)
     ]
 

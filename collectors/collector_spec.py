@@ -8,6 +8,7 @@ from collectors.addresses import check_url, is_loopback
 from collectors.decoder import MAX_FRAME_BYTES, Subscription
 from collectors.instruments import Steps
 from collectors.venues import DECODERS
+from collectors.wslog_writer import CaptureSpec
 from shm.errors import ConfigurationError
 from shm.worker import WorkerSpec
 
@@ -34,6 +35,8 @@ class CollectorSpec(WorkerSpec):
     max_frame_bytes: int = MAX_FRAME_BYTES
     steps: dict[str, Steps] = msgspec.field(default_factory=dict)
     """Tick and lot per symbol as decimal text, where the venue does not tell them."""
+    capture: CaptureSpec | None = None
+    """How frames are kept in .wslog files; None: not at all."""
 
     def __post_init__(self) -> None:
         if self.venue not in DECODERS:

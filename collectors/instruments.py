@@ -80,6 +80,7 @@ class InstrumentTable:
         ids: how many ids the block has.
         producer: ring of INSTRUMENT records.
         state_dir: where ids are kept; None: nowhere (replay).
+        known: the instruments of a table that is kept nowhere: those of the recording that is replayed.
 
     Raises:
         ConfigurationError: the block is impossible, or the file contradicts it or cannot be read.
@@ -93,6 +94,7 @@ class InstrumentTable:
         ids: int,
         producer: Producer,
         state_dir: str | Path | None = None,
+        known: Iterable[Instrument] = (),
     ) -> None:
         if first_id < 1 or ids < 1 or first_id + ids - 1 > LAST_ID:
             raise ConfigurationError(
@@ -104,7 +106,7 @@ class InstrumentTable:
         self.ids = ids
         self._producer = producer
         self._path = Path(state_dir) / "instruments" / f"{worker}.json" if state_dir else None
-        self._by_symbol: dict[str, Instrument] = {}
+        self._by_symbol = {instrument.symbol: instrument for instrument in known}
         self._record = np.zeros(1, INSTRUMENT)
         self._load()
         self._publish_missing()
@@ -112,6 +114,10 @@ class InstrumentTable:
     def __len__(self) -> int:
         """Return how many ids are taken."""
         return len(self._by_symbol)
+
+    def instruments(self) -> tuple[Instrument, ...]:
+        """Return all of them, in the order of their ids."""
+        return tuple(self._by_symbol.values())
 
     def index_of(self, instrument: Instrument) -> int:
         """Return the instrument's place in the block, from 0: its slot in `.latest`."""

@@ -16,9 +16,11 @@ its book is empty until the venue's snapshot. An error in a decoder abandons tha
 import asyncio
 from collections.abc import Iterable
 
+import msgspec
 import numpy as np
 import structlog
 
+from collectors import wslog_writer
 from collectors.allowance import Rate
 from collectors.coinbase_key import SigningKey
 from collectors.collector_spec import CollectorSpec
@@ -28,7 +30,9 @@ from collectors.rest import COUNTERS as REST_COUNTERS
 from collectors.rest import RestClient
 from collectors.session import Session
 from collectors.venues import DECODERS
-from layouts import BOOK, EVENT, INSTRUMENT, RESTART, GapReason, Kind
+from collectors.wslog import About, Started
+from collectors.wslog_writer import Capture, Decode
+from layouts import BOOK, EVENT, INSTRUMENT, RESTART, Entry, GapReason, Kind
 from shm import clock
 from shm._native import lib
 from shm.consumer import REQUEST_BITS
@@ -58,6 +62,7 @@ COUNTERS = (
     "last_data_ns",
     "beats",
     *REST_COUNTERS,
+    *wslog_writer.COUNTERS,
 )
 
 log = structlog.get_logger()
@@ -108,7 +113,7 @@ class Collector:
         self.counters = counters
         self.rings = rings
         self.outlet = Outlet(rings.events, rings.books, rings.latest, counters)
-        table = InstrumentTable(
+        self.table = InstrumentTable(
             spec.worker,
             DECODERS[spec.venue].venue,
             spec.first_instrument_id,
@@ -118,7 +123,7 @@ class Collector:
         )
         self.decoder: Decoder = DECODERS[spec.venue](
             self.outlet,
-            table,
+            self.table,
             spec.subscriptions,
             max_frame_bytes=spec.max_frame_bytes,
             steps=spec.steps,
@@ -132,7 +137,10 @@ class Collector:
         self.stopping = False
         self._steps_wanted = set(self.decoder.steps_urls() if spec.rest_url else ())
         self._frames_in = counters.pointer("frames_in")
-        self._decode = self.decoder.decode
+        self.capture = Capture(
+            spec.capture, spec.instance, spec.worker, counters, rings.events, self._about
+        )
+        self._decode: Decode = self.decoder.decode
         self._outbox = self.decoder.outbox
         self._last_data_ns = counters.get("last_data_ns")
         self._event = np.zeros(1, EVENT)
@@ -146,7 +154,9 @@ class Collector:
             self.counters.add("reconnects")
         self._opened += 1
         self.counters.set("connected", 1)
-        self.decoder.on_open(ts_recv)
+        self.capture.next_connection()
+        with self.capture.entry(Entry.OPEN, ts_recv):
+            self.decoder.on_open(ts_recv)
         self.decoder.rest_wanted += sorted(self._steps_wanted)
         return self._take_outbox()
 
@@ -165,7 +175,8 @@ class Collector:
 
     def on_answer(self, url: str, body: bytes, ts_recv: int) -> bool:
         """Take one REST answer; False when it cannot be read."""
-        is_read = self.decoder.rest_response(url, body, ts_recv)
+        with self.capture.entry(Entry.REST, ts_recv, body, url.encode()):
+            is_read = self.decoder.rest_response(url, body, ts_recv)
         if is_read:
             self._steps_wanted.discard(url)
         return is_read
@@ -173,26 +184,41 @@ class Collector:
     def on_too_large(self, n_bytes: int, ts_recv: int) -> None:
         """Count the frame that the session refused by its length."""
         self.counters.add("frames_in")
-        self.outlet.gap(GapReason.REFUSED_FRAME, 1, ts_recv)
-        self.outlet.count(Reject.TOO_LARGE)
+        with self.capture.entry(Entry.TOO_LARGE, ts_recv, b"%d" % n_bytes, status=Reject.TOO_LARGE):
+            self.outlet.gap(GapReason.REFUSED_FRAME, 1, ts_recv)
+            self.outlet.count(Reject.TOO_LARGE)
         log.error("frame refused", n_bytes=n_bytes, limit=self.spec.max_frame_bytes)
 
     def on_close(self, reason: GapReason, ts_recv: int) -> None:
         """Every instrument has a gap from here to its next snapshot."""
         self.counters.set("connected", 0)
         self.rest.drop()
-        if not self.stopping:
-            log.warning("link lost", reason=reason.name.lower())
+        if self.stopping:
+            self.capture.note(Entry.CLOSE, ts_recv)
+            return
+        log.warning("link lost", reason=reason.name.lower())
+        with self.capture.entry(Entry.CLOSE, ts_recv, status=reason):
             self.decoder.on_close(ts_recv)
 
     # ---- the timer's calls ----
 
-    def tell_restart(self) -> None:
-        """Publish RESTART as the epoch's first record, when an earlier process was here."""
+    def begin(self) -> None:
+        """Begin to keep frames where they are wanted, and tell the restart."""
         events = self.rings.events
-        if not events.is_restart:
-            return
-        abandoned = self._count_abandoned()
+        abandoned = self._count_abandoned() if events.is_restart else 0
+        self.capture.recover()
+        if self.spec.capture is not None and self.spec.capture.is_on:
+            self.capture.start()
+        self._decode = self.capture.through(self.decoder.decode)
+        now = clock.now_ns()
+        started = msgspec.json.encode(Started(events.previous_epoch, abandoned))
+        with self.capture.entry(Entry.START, now, started):
+            if events.is_restart:
+                self._tell_restart(abandoned, now)
+
+    def _tell_restart(self, abandoned: int, now: int) -> None:
+        """Publish RESTART as the epoch's first record: an earlier process was here."""
+        events = self.rings.events
         record = self._event.view(RESTART)
         self._fill(record, Kind.RESTART)
         record["epoch"] = events.epoch
@@ -200,7 +226,7 @@ class Collector:
         record["frames_abandoned"] = abandoned
         events.publish_batch(self._event)
         self.counters.add("records_published")
-        self.outlet.gap(GapReason.COLLECTOR_RESTART, abandoned, clock.now_ns())
+        self.outlet.gap(GapReason.COLLECTOR_RESTART, abandoned, now)
         log.warning("restarted", epoch=events.epoch, frames_abandoned=abandoned)
 
     def tick(self) -> list[bytes]:
@@ -210,11 +236,12 @@ class Collector:
         assert control is not None
         first = self.spec.first_instrument_id
         while (bit := lib.tr_take_snapshot_request(control.pointer)) >= 0:
-            self.decoder.republish(first + (int(bit) - first) % REQUEST_BITS, now)
+            self._republish(first + (int(bit) - first) % REQUEST_BITS, now)
         self.rings.heartbeat()
         self.counters.set("last_data_ns", self._last_data_ns)
         self.counters.set("books_live", self.decoder.books_live)
         self.counters.set("books_total", self.decoder.books_total)
+        self.capture.tick()
         self.counters.heartbeat()
         self._ask_for_answers()
         return self._take_outbox()
@@ -227,7 +254,9 @@ class Collector:
         record["word_0"] = self.counters.get("beats")
         self.rings.events.publish_batch(record)
         self.counters.add("records_published")
-        self.decoder.on_timer(clock.now_ns())
+        now = clock.now_ns()
+        with self.capture.entry(Entry.TIMER, now):
+            self.decoder.on_timer(now)
         for notice in self.decoder.notices:
             log.warning("the venue says", text=notice)
         self.decoder.notices.clear()
@@ -239,9 +268,34 @@ class Collector:
             self.rest.want(url)
         wanted.clear()
 
+    def _republish(self, instrument_id: int, now: int) -> None:
+        for symbol, line in self.decoder.instruments.items():
+            if line.instrument.instrument_id == instrument_id:
+                with self.capture.entry(Entry.REPUBLISH, now, symbol.encode()):
+                    self.decoder.republish(instrument_id, now)
+
+    def _about(self) -> bytes:
+        """Describe this collector to whoever replays what it captures."""
+        spec = self.spec
+        about = About(
+            instance=spec.instance,
+            venue=spec.venue,
+            venue_name=self.decoder.venue,
+            url=spec.url,
+            rest_url=spec.rest_url,
+            subscriptions=spec.subscriptions,
+            steps=spec.steps,
+            max_frame_bytes=spec.max_frame_bytes,
+            first_instrument_id=spec.first_instrument_id,
+            instrument_ids=spec.instrument_ids,
+            instruments=self.table.instruments(),
+        )
+        return msgspec.json.encode(about)
+
     def _take_outbox(self) -> list[bytes]:
         texts = self._outbox.copy()
         self._outbox.clear()
+        self.capture.sent(texts)  # as they are before they are signed: no token gets to the disk
         return texts if self._key is None else [self._key.sign(text) for text in texts]
 
     def _fill(self, record: np.ndarray, kind: Kind) -> None:
@@ -285,13 +339,14 @@ def main(spec: CollectorSpec) -> int:
         counters.set(gauge, 0)  # counts are inherited, what the predecessor last saw is not
     rings = Rings(spec)
     collector = Collector(spec, counters, rings)
-    collector.tell_restart()
+    collector.begin()
     silence_s = min(SILENCE_LIMIT_S, SILENCE_BEATS * collector.decoder.heartbeat_s)
     session = Session(spec.url, collector, spec.max_frame_bytes, silence_s)
     counters.set_state("READY")
     asyncio.run(_serve(collector, session, stop))
     counters.set_state("DRAINING")
     collector.tick()
+    collector.capture.stop()
     rings.stop()
     counters.set_state("STOPPED")
     return 0

@@ -43,6 +43,7 @@ import numpy as np
 
 from layouts import describe
 from shm.clock import now_ns
+from shm.durable import write_all
 from shm.errors import TickringError
 from shm.header import dtype_of
 
@@ -116,7 +117,7 @@ class Journal:
         raw = _pack_header(header)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            _write_all(fd, [raw])
+            write_all(fd, [raw])
         except OSError:
             os.close(fd)
             path.unlink(missing_ok=True)
@@ -203,7 +204,7 @@ class Journal:
         crc = zlib.crc32(payload, zlib.crc32(head))
         head = _BLOCK.pack(_BLOCK_MAGIC, kind, epoch, self.next_seq, count, crc, 0)
         try:
-            _write_all(self.fd, [head, payload])
+            write_all(self.fd, [head, payload])
         except OSError:
             os.ftruncate(self.fd, self._at)
             os.lseek(self.fd, self._at, os.SEEK_SET)
@@ -295,15 +296,6 @@ def read_journal(path: Path) -> Contents:
     )
 
 
-def sync_folder(folder: Path) -> None:
-    """Make names that were created, renamed or removed in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def header_for(
     ring: str, uuid: str, dtype: np.dtype, first_seq: int, end_seq: int
 ) -> JournalHeader:
@@ -334,13 +326,3 @@ def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((first, last))
     return joined
-
-
-def _write_all(fd: int, parts: list[bytes | memoryview]) -> None:
-    left = sum(len(part) for part in parts)
-    written = os.writev(fd, parts)
-    if written == left:
-        return
-    rest = memoryview(b"".join(parts))[written:]
-    while len(rest):
-        rest = rest[os.write(fd, rest) :]

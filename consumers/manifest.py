@@ -28,7 +28,7 @@ from typing import Literal
 
 import msgspec
 
-from consumers.journal import sync_folder
+from shm.durable import sync_folder
 from shm.errors import TickringError
 
 NAME = "manifest.jsonl"

@@ -23,8 +23,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from consumers.journal import Contents, read_journal, sync_folder
+from consumers.journal import Contents, read_journal
 from consumers.manifest import Manifest, Row, live_files
+from shm.durable import sync_folder
 
 _GROUP_BYTES = 4 << 20
 """Records of about this many bytes are converted at once, so that memory stays flat."""

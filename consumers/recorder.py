@@ -27,13 +27,14 @@ from typing import IO
 
 import structlog
 
-from consumers.journal import SUFFIX, JournalDamaged, sync_folder
+from consumers.journal import SUFFIX, JournalDamaged
 from consumers.loop import LOST, InputSet, Stoppable, input_counters
 from consumers.manifest import Manifest, Row
 from consumers.parquet_store import publish, remove_old
 from consumers.tape import Mark, Tape, recover
 from shm.clock import monotonic_ns, now_ns
 from shm.counters import Counters
+from shm.durable import sync_folder
 from shm.errors import ConfigurationError, OwnershipError
 from shm.worker import StopFlag, WorkerSpec, run_worker
 

@@ -29,6 +29,7 @@ from layouts.instrument import INSTRUMENT
 from layouts.order import ORDER, CancelReason, Instruction, Liquidity, OrderType, TimeInForce
 from layouts.position import APPLIED_INPUTS, POSITION, CostMethod, MarkKind, PositionFault
 from layouts.risk_decision import RISK_DECISION, RiskReason, Scope, TradingState, Verdict
+from layouts.wslog import WSLOG_ENTRY, WSLOG_FILE, WSLOG_MAGIC, Entry
 
 LAYOUTS = {
     "event": EVENT,
@@ -67,11 +68,15 @@ __all__ = [
     "SNAPSHOT_END",
     "STATE",
     "TRADE",
+    "WSLOG_ENTRY",
+    "WSLOG_FILE",
+    "WSLOG_MAGIC",
     "AbiError",
     "Action",
     "CancelReason",
     "Check",
     "CostMethod",
+    "Entry",
     "GapReason",
     "Instruction",
     "InstrumentState",

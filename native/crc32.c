@@ -55,9 +55,10 @@ uint32_t tr_crc32_portable(uint32_t crc, const char *text, size_t n) {
 #define P INT64_C(0x01db710641)
 #define P_INVERSE INT64_C(0x01f7011641)
 
-__attribute__((target("pclmul,sse4.1"))) static uint32_t fold(const char *lane, size_t lanes) {
+__attribute__((target("pclmul,sse4.1"))) static uint32_t fold(uint32_t start, const char *lane, size_t lanes) {
     const __m128i step = _mm_set_epi64x(X128_MINUS_32, X128_PLUS_32);
     __m128i x = _mm_loadu_si128((const __m128i *)(const void *)lane);
+    x = _mm_xor_si128(x, _mm_set_epi32(0, 0, 0, (int)start));
     for (size_t i = 1; i < lanes; i++) {
         const __m128i next = _mm_loadu_si128((const __m128i *)(const void *)(lane + LANE_BYTES * i));
         const __m128i low = _mm_clmulepi64_si128(x, step, 0x00);
@@ -87,8 +88,15 @@ uint32_t tr_crc32_of_block(char *text, size_t n) {
     first = ~first;
     memcpy(text, &first, 4);
     memset(text - zeros, 0, zeros);
-    return fold(text - zeros, lanes);
+    return fold(0, text - zeros, lanes);
+}
+
+uint32_t tr_crc32_of_text(const char *text, size_t n) {
+    const size_t lanes = has_clmul ? n / LANE_BYTES : 0;
+    const uint32_t crc = lanes ? fold(UINT32_MAX, text, lanes) : 0;
+    return tr_crc32_portable(crc, text + lanes * LANE_BYTES, n - lanes * LANE_BYTES);
 }
 #else
 uint32_t tr_crc32_of_block(char *text, size_t n) { return tr_crc32_portable(0, text, n); }
+uint32_t tr_crc32_of_text(const char *text, size_t n) { return tr_crc32_portable(0, text, n); }
 #endif

@@ -24,4 +24,7 @@ uint32_t tr_crc32_portable(uint32_t crc, const char *text, size_t n);
    overwritten. */
 uint32_t tr_crc32_of_block(char *text, size_t n);
 
+/* The CRC of `n` bytes that are only read. */
+uint32_t tr_crc32_of_text(const char *text, size_t n);
+
 #endif

@@ -52,6 +52,22 @@
 #define TR_REASON_VENUE_REFUSED 10
 #define TR_REASON_NEW_VERSION 11
 
+#define TR_WSLOG_FRAME 1
+#define TR_WSLOG_OPEN 2
+#define TR_WSLOG_CLOSE 3
+#define TR_WSLOG_SENT 4
+#define TR_WSLOG_REST 5
+#define TR_WSLOG_TIMER 6
+#define TR_WSLOG_REPUBLISH 7
+#define TR_WSLOG_TOO_LARGE 8
+#define TR_WSLOG_START 9
+#define TR_WSLOG_END 10
+
+#define TR_WSLOG_MAGIC 0x31455357
+#define TR_WSLOG_IN_HAND 0xffffffff
+#define TR_WSLOG_STATUS_IN_HAND 0xfe
+#define TR_WSLOG_STATUS_ABANDONED 0xff
+
 #define TR_MARK_STATE_MASK 0x03
 #define TR_MARK_BUY 0x04
 #define TR_MARK_SELL 0x08
@@ -769,5 +785,37 @@ _Static_assert(offsetof(struct tr_restart, epoch) == 32, "tr_restart.epoch");
 _Static_assert(offsetof(struct tr_restart, previous_epoch) == 40, "tr_restart.previous_epoch");
 _Static_assert(offsetof(struct tr_restart, frames_abandoned) == 48, "tr_restart.frames_abandoned");
 _Static_assert(offsetof(struct tr_restart, zero_3) == 56, "tr_restart.zero_3");
+
+struct tr_wslog_entry {
+    uint32_t magic;
+    uint32_t header_crc32;
+    uint32_t payload_bytes;
+    uint32_t payload_crc32;
+    int64_t entry_no;
+    int64_t ts_recv;
+    int64_t epoch;
+    int64_t first_seq;
+    uint32_t records;
+    uint32_t connection;
+    uint8_t entry;
+    uint8_t status;
+    uint16_t key_bytes;
+    uint32_t zero;
+};
+_Static_assert(sizeof(struct tr_wslog_entry) == 64, "tr_wslog_entry");
+_Static_assert(offsetof(struct tr_wslog_entry, magic) == 0, "tr_wslog_entry.magic");
+_Static_assert(offsetof(struct tr_wslog_entry, header_crc32) == 4, "tr_wslog_entry.header_crc32");
+_Static_assert(offsetof(struct tr_wslog_entry, payload_bytes) == 8, "tr_wslog_entry.payload_bytes");
+_Static_assert(offsetof(struct tr_wslog_entry, payload_crc32) == 12, "tr_wslog_entry.payload_crc32");
+_Static_assert(offsetof(struct tr_wslog_entry, entry_no) == 16, "tr_wslog_entry.entry_no");
+_Static_assert(offsetof(struct tr_wslog_entry, ts_recv) == 24, "tr_wslog_entry.ts_recv");
+_Static_assert(offsetof(struct tr_wslog_entry, epoch) == 32, "tr_wslog_entry.epoch");
+_Static_assert(offsetof(struct tr_wslog_entry, first_seq) == 40, "tr_wslog_entry.first_seq");
+_Static_assert(offsetof(struct tr_wslog_entry, records) == 48, "tr_wslog_entry.records");
+_Static_assert(offsetof(struct tr_wslog_entry, connection) == 52, "tr_wslog_entry.connection");
+_Static_assert(offsetof(struct tr_wslog_entry, entry) == 56, "tr_wslog_entry.entry");
+_Static_assert(offsetof(struct tr_wslog_entry, status) == 57, "tr_wslog_entry.status");
+_Static_assert(offsetof(struct tr_wslog_entry, key_bytes) == 58, "tr_wslog_entry.key_bytes");
+_Static_assert(offsetof(struct tr_wslog_entry, zero) == 60, "tr_wslog_entry.zero");
 
 #endif

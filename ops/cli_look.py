@@ -95,7 +95,7 @@ def audit(
 @app.command
 def replay(
     *files: Path,
-    venue: str,
+    venue: str = "",
     speed: Annotated[str, Parameter(help='"max" only: as fast as it can be decoded.')] = "max",
     features: Path | None = None,
     json: Json = False,
@@ -105,9 +105,9 @@ def replay(
     Parameters
     ----------
     files
-        Recordings, merged by time.
+        Recordings, merged by time: .wslog files, compressed or not, and JSON lines.
     venue
-        The protocol they were recorded from, e.g. kraken_v2.
+        The protocol they were recorded from, e.g. kraken_v2; .wslog files say it themselves.
     features
         Also write the rows that the features worker would publish to this Parquet file.
     """

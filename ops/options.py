@@ -119,12 +119,28 @@ class CollectorOptions(WorkerOptions, kw_only=True, forbid_unknown_fields=True):
     book_slots: int = 1_024
     instrument_slots: int = 4_096
     max_frame_bytes: Annotated[int, Meta(ge=4096)] = 16 << 20
+    capture: bool = False
     ticks: dict[str, Steps] = {}
 
     @property
     def is_played(self) -> bool:
         """Its frames come from the built-in venue server."""
         return not self.url and self.venue in PLAYED
+
+
+class CaptureOptions(Options):
+    """How frames are kept in .wslog files, by the collectors that capture."""
+
+    folder: str = ""
+    fsync_s: Seconds = 1.0
+    buffer_bytes: Annotated[int, Meta(ge=65_536, le=1 << 28)] = 1 << 20
+    free_bytes_min: Count = 256 << 20
+    retry_s: Positive = 5.0
+    compress: bool = True
+    zstd_level: Annotated[int, Meta(ge=1, le=19)] = 3
+    keep_days: Seconds = 0.0
+    keep_bytes: Count = 0
+    copy_to: str = ""
 
 
 class FeaturesOptions(WorkerOptions):
@@ -170,6 +186,7 @@ class Topology(Options):
     supervisor: SupervisorOptions = msgspec.field(default_factory=SupervisorOptions)
     redis: RedisOptions = msgspec.field(default_factory=RedisOptions)
     venue: VenueOptions = msgspec.field(default_factory=VenueOptions)
+    capture: CaptureOptions = msgspec.field(default_factory=CaptureOptions)
     collectors: dict[str, CollectorOptions] = {}
     features: FeaturesOptions = msgspec.field(default_factory=FeaturesOptions)
     consumers: dict[str, OwnOptions] = {}
@@ -189,6 +206,13 @@ class Topology(Options):
             if self.recorder.data_dir
             else (self.state_path / "data")
         )
+
+    @property
+    def capture_path(self) -> Path:
+        """Where captured frames are, a folder per collector."""
+        if self.capture.folder:
+            return Path(self.capture.folder).expanduser().absolute()
+        return self.state_path / "wslog"
 
     @property
     def enabled_collectors(self) -> dict[str, CollectorOptions]:

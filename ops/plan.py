@@ -164,11 +164,24 @@ def _collector(
             "book_slots": options.book_slots,
             "instrument_slots": options.instrument_slots,
             "max_frame_bytes": options.max_frame_bytes,
+            "capture": _capture(topology, options),
             "steps": {symbol: [s.tick, s.lot] for symbol, s in options.ticks.items()},
         }
         return _encode(spec)
 
     return build
+
+
+def _capture(topology: Topology, options: CollectorOptions) -> dict[str, Any]:
+    capture = topology.capture
+    return {
+        "folder": str(topology.capture_path),
+        "is_on": options.capture,
+        "fsync_s": capture.fsync_s,
+        "buffer_bytes": capture.buffer_bytes,
+        "free_bytes_min": capture.free_bytes_min,
+        "retry_s": capture.retry_s,
+    }
 
 
 def _features(topology: Topology) -> dict[str, Any]:

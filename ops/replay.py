@@ -1,43 +1,36 @@
 """Recordings go through the live decoders into private rings, and what is reported is what a consumer read off them.
 
-**Protocol** Files are merged by time and preloaded. Frames are decoded in chunks that fill at most half of a `wait` ring;
-then the consumer drains it: one process is both sides, so the ring never blocks. The ring is sized so that the largest frame
-fits half of it. **Why it is right** Counts and books come from records alone; the decoder is asked only for what leaves
-no record: frames decoded, frames rejected, checksums that held.
+**Protocol** Files are merged by time. Frames are decoded in chunks that fill at most half of a `wait` ring; then the consumer
+drains it: one process is both sides, so the ring never blocks. The ring is sized so that the largest frame fits half of it.
+**Why it is right** Counts and books come from records alone; the decoder is asked only for what leaves no record: frames
+decoded, frames rejected, checksums that held. `replay_player` tells why a .wslog replays as it was live.
 
 **Failure** A malformed frame is counted by reason. A recording that ends in its middle is played to its last whole frame,
 counted as rejected `truncated_capture` beside the frames, told on stderr, and the exit status is 1.
 **Cost** `us_per_frame` is decode to publish; loading, draining and printing are outside of it.
 """
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
-from collectors.captures import Capture, CaptureError, Frame, merge, open_captures
-from collectors.decoder import Decoder
-from collectors.instruments import LAST_ID, InstrumentTable
-from collectors.venues import DECODERS
-from layouts import EVENT, INSTRUMENT
+from collectors.captures import (
+    Capture,
+    CaptureError,
+    Frame,
+    LoggedCapture,
+    merge,
+    open_captures,
+)
+from collectors.wslog import About
 from ops import show
 from ops.replay_books import BookRows, ReplayBooks
-from shm.consumer import Consumer, join_private
+from ops.replay_player import Player, decoder_of, records_of
 from shm.errors import ConfigurationError
-from shm.outlet import MAX_LEVELS, Outlet
-from shm.producer import Producer, open_private
 
-CONSUMER = "replay"
-LEAST_SLOTS = 65_536
-INSTRUMENT_SLOTS = 8_192
-_LEVEL_BYTES = 8
-"""No level or trade is written in fewer bytes of JSON."""
-_FRAME_RECORDS = 64
-"""Records of a frame beside its levels and trades: GAP, STATE, SNAPSHOT_BEGIN, ..., with room to spare."""
 _CHUNK_FRAMES = 1024
+_COUNTED = ("recv", "rest")
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -57,115 +50,92 @@ class Report(msgspec.Struct, kw_only=True):
     """How often the venue's own best bid and ask agreed with the book, and how often not."""
 
 
-class PrivateRing(NamedTuple):
-    """A ring without a name, its one consumer in this process."""
+class Recording:
+    """Files of one collector, or of one venue, by time.
 
-    producer: Producer
-    consumer: Consumer
-    buffer: np.ndarray
-
-    def drain(self) -> Iterator[tuple[np.ndarray, int]]:
-        """Yield all that is there in batches, each with the seq of its first record, and give the room back."""
-        while (n := self.consumer.poll_into(self.buffer)) != 0:
-            if n < 0:
-                raise AssertionError("a wait ring lost records")
-            yield self.buffer[:n], self.consumer.next_seq - n
-        self.consumer.commit()
-
-
-class Player:
-    """One venue's decoder over private rings."""
-
-    def __init__(self, venue: str, largest_frame_bytes: int) -> None:
-        kind = decoder_of(venue)
-        most = records_of(largest_frame_bytes)
-        self.half = max(LEAST_SLOTS, 1 << (2 * most - 1).bit_length()) // 2
-        self.events = _open("events", EVENT, 2 * self.half)
-        self.instruments = _open("instruments", INSTRUMENT, INSTRUMENT_SLOTS)
-        table = InstrumentTable("replay", kind.venue, 1, LAST_ID, self.instruments.producer)
-        self.outlet = Outlet(self.events.producer)
-        self.decoder: Decoder = kind(self.outlet, table, accept_any=True)
-        self.elapsed_ns = 0
-
-    def decode(self, frames: Sequence[Frame]) -> None:
-        """Decode frames that fit half a ring, measuring the time."""
-        decode = self.decoder.decode
-        begin_ns = time.perf_counter_ns()
-        for frame in frames:
-            if frame.kind == "recv":
-                decode(frame.data, frame.ts)
-            else:
-                self.decoder.rest_response(frame.url, frame.data, frame.ts)
-        self.elapsed_ns += time.perf_counter_ns() - begin_ns
-        for asked in (self.decoder.outbox, self.decoder.notices, self.decoder.rest_wanted):
-            asked.clear()
-
-
-def decoder_of(venue: str) -> type[Decoder]:
-    """Return a venue's decoder.
+    Args:
+        paths: .wslog files, compressed or not, and JSON lines, in any order.
+        venue: whose frames they hold; "": the .wslog files say it.
 
     Raises:
-        ConfigurationError: there is none of that name.
+        ConfigurationError: no file, one that is no recording, an unknown venue, or files of several collectors.
     """
-    if venue not in DECODERS:
-        raise ConfigurationError(
-            f"--venue {venue}: unknown; there are {', '.join(sorted(DECODERS))}"
-        )
-    return DECODERS[venue]
+
+    def __init__(self, paths: Sequence[Path], venue: str) -> None:
+        if not paths:
+            raise ConfigurationError("replay: name at least one recording")
+        if venue:
+            decoder_of(venue)
+        try:
+            captures = open_captures(paths, tolerate_truncation=True)
+        except (CaptureError, OSError) as error:
+            raise _refused(error) from None
+        logged = [c for c in captures if isinstance(c, LoggedCapture)]
+        logged.sort(key=lambda c: (c.log.header.epoch, c.log.header.part))
+        self.captures: list[Capture] = [
+            *logged,
+            *(c for c in captures if not isinstance(c, LoggedCapture)),
+        ]
+        for index, capture in enumerate(self.captures):
+            capture.file_index = index
+        self.about = _about(logged)
+        self.venue = venue or (self.about.venue if self.about else "")
+        if not self.venue:
+            raise ConfigurationError("replay: JSON lines do not say whose they are: name --venue")
+        decoder_of(self.venue)
+        self._logged = len(logged)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield what has to be played: of JSON lines what came, of .wslog files every call that the collector made."""
+        try:
+            for frame in merge(self.captures):
+                if frame.kind in _COUNTED or (
+                    frame.file_index < self._logged and frame.kind != "sent"
+                ):
+                    yield frame
+        except (CaptureError, OSError) as error:
+            raise _refused(error) from None
+
+    @property
+    def truncated(self) -> list[Capture]:
+        """The files that the last reading found cut or damaged."""
+        return [c for c in self.captures if c.ending is not None and c.ending.truncated]
 
 
-def records_of(frame_bytes: int) -> int:
-    """Return how many records a frame can become at most: each level may cut another one off."""
-    return 2 * min(frame_bytes // _LEVEL_BYTES, MAX_LEVELS) + _FRAME_RECORDS
-
-
-def load(paths: Sequence[Path]) -> tuple[list[Frame], list[Capture]]:
-    """Return the received frames and REST answers of all files by time, and the files that end in their middle.
-
-    Raises:
-        ConfigurationError: a file that is no recording, or is damaged elsewhere than at its end.
-    """
-    if not paths:
-        raise ConfigurationError("replay: name at least one recording")
-    captures = open_captures(paths, tolerate_truncation=True)
-    try:
-        frames = [frame for frame in merge(captures) if frame.kind in ("recv", "rest")]
-    except CaptureError as error:
-        raise ConfigurationError(str(error)) from None
-    except OSError as error:
-        raise ConfigurationError(f"{error.filename}: {error.strerror}") from None
-    return frames, [c for c in captures if c.ending is not None and c.ending.truncated]
-
-
-def chunks_of(frames: Sequence[Frame], half: int) -> Iterator[Sequence[Frame]]:
+def chunks_of(frames: Iterable[Frame], half: int) -> Iterator[Sequence[Frame]]:
     """Yield runs of frames whose records fit `half` a ring together."""
-    start = used = 0
-    for i, frame in enumerate(frames):
-        wanted = records_of(len(frame.data))
-        if i > start and (used + wanted > half or i - start >= _CHUNK_FRAMES):
-            yield frames[start:i]
-            start, used = i, 0
+    chunk: list[Frame] = []
+    used = 0
+    for frame in frames:
+        # What is no frame may publish something of every instrument, or a whole book.
+        wanted = records_of(len(frame.data)) if frame.kind in _COUNTED else half
+        if chunk and (used + wanted > half or len(chunk) >= _CHUNK_FRAMES):
+            yield chunk
+            chunk, used = [], 0
+        chunk.append(frame)
         used += wanted
-    if start < len(frames):
-        yield frames[start:]
+    if chunk:
+        yield chunk
 
 
 def play(
-    paths: Sequence[Path], venue: str, features: Path | None = None
+    paths: Sequence[Path], venue: str = "", features: Path | None = None
 ) -> tuple[Report, list[Capture]]:
-    """Replay recordings; returns the report and the files that end in their middle.
+    """Replay recordings; returns the report and the files that are cut or damaged.
+
+    The files are read twice, so that the rings can be sized by the longest frame; memory does not grow with them.
 
     Args:
         paths: recordings.
-        venue: whose frames they hold.
+        venue: whose frames they hold; "": .wslog files say it.
         features: Parquet file to write the rows of the features engine to, if wanted.
 
     Raises:
         ConfigurationError: an unknown venue, no recording, or a damaged one.
     """
-    decoder_of(venue)
-    frames, truncated = load(paths)
-    player = Player(venue, max((len(frame.data) for frame in frames), default=0))
+    recording = Recording(paths, venue)
+    largest = max((len(frame.data) for frame in recording.frames()), default=0)
+    player = Player(recording.venue, largest, recording.about)
     books = ReplayBooks()
     rows = None
     if features is not None:
@@ -174,8 +144,8 @@ def play(
         )
 
         rows = ReplayFeatures(books, player.events.producer.epoch)
-    for chunk in chunks_of(frames, player.half):
-        player.decode(chunk)
+    for chunk in chunks_of(recording.frames(), player.half):
+        player.play(chunk)
         for records, _ in player.instruments.drain():
             books.take_instruments(records)
         for records, _ in player.events.drain():
@@ -185,7 +155,7 @@ def play(
     if rows is not None and features is not None:
         rows.write(features)
     player.decoder.finish()
-    return _report(frames, player, books, len(truncated)), truncated
+    return _report(player, books, len(recording.truncated)), recording.truncated
 
 
 def run(paths: Sequence[Path], venue: str, features: Path | None, as_json: bool) -> int:
@@ -204,21 +174,34 @@ def run(paths: Sequence[Path], venue: str, features: Path | None, as_json: bool)
     return 1 if truncated or report.unaccounted else 0
 
 
-def _open(label: str, dtype: np.dtype, slots: int) -> PrivateRing:
-    producer, data_fd, control_fd = open_private(label, dtype, slots, [CONSUMER])
-    consumer = join_private(label, data_fd, control_fd, CONSUMER, dtype)
-    return PrivateRing(producer, consumer, np.empty(4096, dtype))
+def _about(logged: Sequence[LoggedCapture]) -> About | None:
+    """Return the collector that all of these files are of, as the first of them tells it; None: there are none."""
+    if not logged:
+        return None
+    collectors = {(c.log.header.worker, c.log.header.about.venue) for c in logged}
+    if len(collectors) > 1:
+        names = ", ".join(sorted(f"{worker} ({venue})" for worker, venue in collectors))
+        raise ConfigurationError(
+            f"replay: files of several collectors, {names}: each has an order of its own; replay them one by one"
+        )
+    return logged[0].log.header.about
 
 
-def _report(frames: Sequence[Frame], player: Player, books: ReplayBooks, truncated: int) -> Report:
-    counts = player.outlet.counts()
+def _refused(error: Exception) -> ConfigurationError:
+    if isinstance(error, OSError):
+        return ConfigurationError(f"{error.filename}: {error.strerror}")
+    return ConfigurationError(str(error))
+
+
+def _report(player: Player, books: ReplayBooks, truncated: int) -> Report:
+    counts = player.counts()
     rejected = {
         name.partition(".")[2]: n
         for name, n in counts.items()
         if name.startswith("rejected.") and n
     }
-    received = sum(frame.kind == "recv" for frame in frames)
-    frames_missing = received - counts["frames_decoded"] - sum(rejected.values())
+    received = player.received
+    frames_missing = received - counts["frames_decoded"] - sum(rejected.values()) - player.abandoned
     published = player.events.producer.next_seq - 1
     if truncated:
         rejected["truncated_capture"] = truncated

@@ -18,7 +18,7 @@ from shm.lock import OwnerLock
 from shm.region import RegionName
 from shm.registry import files_of
 
-_RING_FILES = ("data", "latest", "ctl")
+_RING_FILES = ("data", "latest", "ctl", "stage")
 
 
 def reclaim_ring(name: RegionName) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ops import replay
+from ops import replay, replay_player
 from ops.cli import run_verb
 from ops.rings import decimal_text
 from shm.errors import ConfigurationError
@@ -168,7 +168,7 @@ def test_a_frame_of_many_levels_fits_half_a_ring(tmp_path: Path) -> None:
 def test_half_a_ring_holds_the_largest_frame(frame_bytes: int) -> None:
     """For every size that the decoder takes."""
     most = replay.records_of(frame_bytes)
-    half = max(replay.LEAST_SLOTS, 1 << (2 * most - 1).bit_length()) // 2
+    half = max(replay_player.LEAST_SLOTS, 1 << (2 * most - 1).bit_length()) // 2
     assert half >= most
 
 

@@ -1,0 +1,180 @@
+"""A recording goes through the decoder that took it live, call for call, into private rings.
+
+**Why it is right** A decoder does what frames and the times handed in say. A .wslog holds every call that the collector
+made: the process' start, links opened and closed, the timer, the books that consumers asked for; each is made again in
+its place. A recording without them (JSON lines) holds frames and REST answers only, and its decoder takes any symbol.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import structlog
+
+from collectors.captures import Frame
+from collectors.decoder import Decoder
+from collectors.instruments import LAST_ID, InstrumentTable
+from collectors.venues import DECODERS
+from collectors.wslog import About, Started
+from layouts import EVENT, INSTRUMENT, RESTART, GapReason, Kind
+from shm.consumer import Consumer, join_private
+from shm.errors import ConfigurationError
+from shm.outlet import MAX_LEVELS, Outlet, Reject
+from shm.producer import Producer, open_private
+
+CONSUMER = "replay"
+LEAST_SLOTS = 65_536
+INSTRUMENT_SLOTS = 8_192
+_LEVEL_BYTES = 8
+"""No level or trade is written in fewer bytes of JSON."""
+_FRAME_RECORDS = 64
+"""Records of a frame beside its levels and trades: GAP, STATE, SNAPSHOT_BEGIN, ..., with room to spare."""
+
+
+log = structlog.get_logger()
+
+
+class PrivateRing(NamedTuple):
+    """A ring without a name, its one consumer in this process."""
+
+    producer: Producer
+    consumer: Consumer
+    buffer: np.ndarray
+
+    def drain(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield all that is there in batches, each with the seq of its first record, and give the room back."""
+        while (n := self.consumer.poll_into(self.buffer)) != 0:
+            if n < 0:
+                raise AssertionError("a wait ring lost records")
+            yield self.buffer[:n], self.consumer.next_seq - n
+        self.consumer.commit()
+
+
+class Player:
+    """One collector's decoder over private rings.
+
+    Args:
+        venue: whose frames come.
+        largest_frame_bytes: the longest of them: half the ring takes all that one frame becomes.
+        about: the collector as the recording tells it; None: any symbol is taken.
+    """
+
+    def __init__(self, venue: str, largest_frame_bytes: int, about: About | None = None) -> None:
+        self.venue = venue
+        self.about = about
+        most = records_of(largest_frame_bytes)
+        self.half = max(LEAST_SLOTS, 1 << (2 * most - 1).bit_length()) // 2
+        self.events = _open("events", EVENT, 2 * self.half)
+        self.instruments = _open("instruments", INSTRUMENT, INSTRUMENT_SLOTS)
+        self.outlets: list[Outlet] = []
+        self.elapsed_ns = 0
+        self.received = 0
+        self.abandoned = 0
+        self._begin()
+
+    def play(self, frames: Sequence[Frame]) -> None:
+        """Make the calls of frames that fit half a ring, measuring the time."""
+        decode = self.decoder.decode
+        begin_ns = time.perf_counter_ns()
+        for frame in frames:
+            if frame.kind != "recv":
+                self._call(frame)
+                decode = self.decoder.decode
+                continue
+            self.received += 1
+            try:
+                decode(frame.data, frame.ts)
+            except Exception:
+                # As live, where the link is opened anew: that follows in the recording.
+                log.exception("frame abandoned", entry=frame.line)
+                self.abandoned += 1
+                self.outlet.abandon()
+                self.outlet.gap(GapReason.REFUSED_FRAME, 1, frame.ts)
+        self.elapsed_ns += time.perf_counter_ns() - begin_ns
+        for asked in (self.decoder.outbox, self.decoder.notices, self.decoder.rest_wanted):
+            asked.clear()
+
+    def counts(self) -> dict[str, int]:
+        """Return what the decoder counted, over all processes of the recording."""
+        counts = [outlet.counts() for outlet in self.outlets]
+        return {name: sum(each[name] for each in counts) for name in counts[0]}
+
+    def _call(self, frame: Frame) -> None:
+        """Make a call other than that of a frame."""
+        decoder, ts = self.decoder, frame.ts
+        if frame.kind == "rest":
+            decoder.rest_response(frame.url, frame.data, ts)
+        elif frame.kind == "timer":
+            decoder.on_timer(ts)
+        elif frame.kind == "open":
+            decoder.on_open(ts)
+        elif frame.kind == "close" and frame.data != b"0":
+            decoder.on_close(ts)
+        elif frame.kind == "republish":
+            line = decoder.instruments.get(frame.data.decode())
+            if line is not None:
+                decoder.republish(line.instrument.instrument_id, ts)
+        elif frame.kind == "too_large":
+            self.received += 1
+            self.outlet.gap(GapReason.REFUSED_FRAME, 1, ts)
+            self.outlet.count(Reject.TOO_LARGE)
+        elif frame.kind == "start":
+            self._restart(msgspec.json.decode(frame.data, type=Started), ts)
+
+    def _restart(self, started: Started, ts: int) -> None:
+        """A process begins: its decoder knows nothing, and says so where an earlier one was."""
+        self._begin()
+        if not started.previous_epoch:
+            return
+        record = np.zeros(1, EVENT)
+        record["kind"], record["ts_event"], record["ts_recv"] = Kind.RESTART, ts, ts
+        record.view(RESTART)["frames_abandoned"] = started.frames_abandoned
+        self.events.producer.publish_batch(record)
+        self.outlet.gap(GapReason.COLLECTOR_RESTART, started.frames_abandoned, ts)
+
+    def _begin(self) -> None:
+        """Make a decoder that knows nothing."""
+        kind, about = decoder_of(self.venue), self.about
+        self.outlet = Outlet(self.events.producer)
+        self.outlets.append(self.outlet)
+        producer = self.instruments.producer
+        if about is None:
+            table = InstrumentTable("replay", kind.venue, 1, LAST_ID, producer)
+            self.decoder: Decoder = kind(self.outlet, table, accept_any=True)
+            return
+        first, ids = about.first_instrument_id, about.instrument_ids
+        table = InstrumentTable("replay", kind.venue, first, ids, producer, known=about.instruments)
+        self.decoder = kind(
+            self.outlet,
+            table,
+            about.subscriptions,
+            max_frame_bytes=about.max_frame_bytes,
+            steps=about.steps,
+        )
+        self.decoder.url, self.decoder.rest_url = about.url, about.rest_url
+
+
+def decoder_of(venue: str) -> type[Decoder]:
+    """Return a venue's decoder.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    if venue not in DECODERS:
+        raise ConfigurationError(
+            f"--venue {venue}: unknown; there are {', '.join(sorted(DECODERS))}"
+        )
+    return DECODERS[venue]
+
+
+def records_of(frame_bytes: int) -> int:
+    """Return how many records a frame can become at most: each level may cut another one off."""
+    return 2 * min(frame_bytes // _LEVEL_BYTES, MAX_LEVELS) + _FRAME_RECORDS
+
+
+def _open(label: str, dtype: np.dtype, slots: int) -> PrivateRing:
+    producer, data_fd, control_fd = open_private(label, dtype, slots, [CONSUMER])
+    consumer = join_private(label, data_fd, control_fd, CONSUMER, dtype)
+    return PrivateRing(producer, consumer, np.empty(4096, dtype))
