@@ -92,11 +92,13 @@ class Input:
         """Seq of the first record that `poll` has not given yet."""
         return int(self._handle.next) - self._kept
 
-    def poll(self) -> int:
-        """Copy the next records of one epoch into `records`; return how many, or LOST after moving on over a loss."""
+    def poll(self, limit: int = _NO_END) -> int:
+        """Copy the next records of one epoch, at most `limit`, into `records`; return how many, or LOST after moving on
+        over a loss.
+        """
         if self._kept:
-            return self._give_kept()
-        n: int = lib.tr_poll_batch(self._handle, self._target, self._capacity)
+            return self._give_kept(limit)
+        n: int = lib.tr_poll_batch(self._handle, self._target, min(self._capacity, limit))
         if n == LOST:
             self.lost_from, self.lost_to = int(self._handle.lost_from), int(self._handle.lost_to)
             return LOST
@@ -147,18 +149,18 @@ class Input:
         """All records before the end that `mark_end` took have been given."""
         return self.next_seq >= self._end_seq
 
-    def _split(self, n: int) -> int:
-        """Give the part of a batch of `n` records that is of one epoch; the rest waits for the next poll."""
+    def _split(self, n: int, limit: int = _NO_END) -> int:
+        """Give the part of a batch of `n` records that is of one epoch, at most `limit`; the rest waits for the next poll."""
         self.epoch, self._epoch_end = self._epoch_at(self.first_seq)
-        self._given = min(n, self._epoch_end - self.first_seq)
+        self._given = min(n, limit, self._epoch_end - self.first_seq)
         self._kept = n - self._given
         return self._given
 
-    def _give_kept(self) -> int:
+    def _give_kept(self, limit: int) -> int:
         n = self._kept
         self.records[:n] = self.records[self._given : self._given + n].copy()
         self.first_seq = int(self._handle.next) - n
-        return self._split(n)
+        return self._split(n, limit)
 
     def _epoch_at(self, seq: int) -> tuple[int, int]:
         """Return the epoch of `seq` and the first seq after that epoch; epoch 0 where the header no longer tells."""

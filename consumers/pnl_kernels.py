@@ -49,6 +49,7 @@ _MERGED = int(PositionFault.LOTS_MERGED)
 _DAY_NS = 86_400 * 10**9
 _INT_MAX = (1 << 63) - 1
 _TOO_WIDE = -(1 << 63)
+_ASKED = -1
 _MANY = 1 << 40
 _POWERS = np.array([10**n for n in range(19)], np.int64)
 _ROW_BYTES = POSITION_WORDS.itemsize
@@ -215,11 +216,13 @@ def _take_fill(context: int, c: Any, fill: Any, row: int) -> int:
     index = carray(as_pointer(c.index), (IDS,), np.int32)
     number = index[fill.instrument_id]
     if number < 0:
-        return _ask(c, _NEW_INSTRUMENT, fill.instrument_id)
+        _ask(c, _NEW_INSTRUMENT, fill.instrument_id)
+        return _ASKED
     m = carray(as_pointer(c.marks), (_MANY,), MARK_STATE)[number]
     found = _find(c, m, fill.account)
     if found < 0 and c.denied == 0:
-        return _ask(c, _NEW_POSITION, fill.instrument_id)
+        _ask(c, _NEW_POSITION, fill.instrument_id)
+        return _ASKED
     if found < 0:
         c.fills_refused += 1
         return 0
@@ -229,7 +232,8 @@ def _take_fill(context: int, c: Any, fill: Any, row: int) -> int:
         c.fills_refused += 1
         return 0
     if c.denied == 0 and _is_wider(st, fill):
-        return _ask(c, _WIDER_SCALES, fill.instrument_id)
+        _ask(c, _WIDER_SCALES, fill.instrument_id)
+        return _ASKED
     late = _enter_day(context, c, m, st, position, (fill.ts_event - c.day_start_ns) // _DAY_NS)
     lots = c.lots + found * c.room * _LOT_BYTES
     if c.denied == 0 and _book(c, st, fill, position, lots):
@@ -244,9 +248,8 @@ def _take_fill(context: int, c: Any, fill: Any, row: int) -> int:
 
 
 @jit
-def _ask(c: Any, request: int, instrument_id: int) -> int:
+def _ask(c: Any, request: int, instrument_id: int) -> None:
     c.request, c.request_id = request, instrument_id
-    return -1
 
 
 @jit

@@ -8,9 +8,10 @@ after it; what is replayed is applied again, and of its rows those up to the las
 
 **Why it is right** The computation is a function of its records, so a replay makes the rows again that are in the
 output already; they name the record that caused them, and each input's rows are published in order, so one
-position an input tells which. A checkpoint is written at the latest after half an output ring, so the rows to look
-through are still there. Killed before C1: the older checkpoint, a longer replay. Between C1 and C2: the
-checkpoint's position wins over the cursor.
+position an input tells which. Where a row depends on more than one input, its column `applied_seq` tells how far each
+was, and the replay merges them so (consumers.merged). A checkpoint is written at the latest after half an output ring,
+so the rows to look through are still there. Killed before C1: the older checkpoint, a longer replay. Between C1 and
+C2: the checkpoint's position wins over the cursor.
 
 **Failure** Without a checkpoint that fits, everything the inputs still hold is applied from the oldest record on.
 Records lost to overwriting are told to the computation, and the snapshots that it then lacks are asked of the
@@ -24,6 +25,7 @@ import structlog
 
 from consumers.checkpoint import Checkpoint, CheckpointStore, Position
 from consumers.loop import LOST, Input, InputSet
+from consumers.merged import COLUMN, RecordedMerge
 from layouts import Kind
 from shm._native import ffi, lib
 from shm.clock import monotonic_ns
@@ -126,6 +128,9 @@ class StatefulWorker:
         self._eighths = [source.consumer.facts().slots // 8 for source in inputs]
         self._saved_rows = output.next_seq
         self._saved_seqs = [source.next_seq for source in inputs]
+        merges = COLUMN in (computation.output.names or ())
+        self._merge = RecordedMerge() if merges else None
+        self._following = False
 
     def restore(self) -> bool:
         """Go back to the newest checkpoint that fits, or to the oldest records; True: a checkpoint was found."""
@@ -173,6 +178,7 @@ class StatefulWorker:
 
     def turn(self, timeout_s: float = WAIT_S) -> int:
         """Wait for records, apply a batch of each input and publish its rows; return how many records were applied."""
+        self._follow_merge()
         if not self._inputs.wait(timeout_s):
             self._beat()
             return 0
@@ -188,7 +194,12 @@ class StatefulWorker:
         return applied
 
     def save(self) -> None:
-        """Write a checkpoint (C1), then commit the cursors (C2)."""
+        """Write a checkpoint (C1), then commit the cursors (C2); never before a recorded merge was followed to its end,
+        which the rows behind the checkpoint would no longer tell.
+        """
+        self._follow_merge()
+        if self._following:
+            return
         positions = tuple(
             Position(
                 ring=source.name,
@@ -217,6 +228,26 @@ class StatefulWorker:
     def drained(self) -> bool:
         """Every input was read to where it stood when this was first asked."""
         return self._inputs.drained()
+
+    def _follow_merge(self) -> None:
+        """After a restart, once: apply what the output's rows name as their causes, in their order."""
+        if self._merge is not None:
+            merge, self._merge = self._merge, None
+            self._following = True
+            merge.follow(len(self._inputs), self._advance)
+            self._following = False
+
+    def _advance(self, i: int, seq: int) -> None:
+        """Apply an input up to and with `seq`, or as far as its ring goes."""
+        source = self._inputs[i]
+        while source.next_seq <= seq:
+            n = source.poll(seq + 1 - source.next_seq)
+            if n > 0:
+                self._apply(i, source, n)
+            elif n == LOST:
+                self._lost(i, source)
+            else:
+                return
 
     def _apply(self, i: int, source: Input, n: int) -> None:
         made = self._computation.apply(self._addresses[i], n, i, source.epoch)
@@ -293,6 +324,8 @@ class StatefulWorker:
             rows, _ = reader.poll()
             while len(rows):
                 self._note_rows(rows, source_of)
+                if self._merge is not None:
+                    self._merge.note(rows, source_of)
                 rows, _ = reader.poll()
 
     def _note_rows(self, rows: np.ndarray, source_of: dict[int, int]) -> None:

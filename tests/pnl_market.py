@@ -211,3 +211,68 @@ def told_of(rows: np.ndarray) -> list[dict[str, Any]]:
     plain = ("account", "instrument_id", "qty", "average_price", "mark_price", "mark_kind", "lots")
     plain += ("faults", "day", "fills")
     return [{n: int(r[n]) for n in plain} | {n: money(r, n) for n in WIDES} for r in rows]
+
+
+def offline(
+    engine: Any, rows: np.ndarray, records: list[np.ndarray], epochs: list[list[int]]
+) -> np.ndarray:
+    """Give the rows of an engine that is fed in the order that `rows` tell, and then what is left of each input.
+
+    Args:
+        engine: one that has not been used.
+        rows: data rows of a worker, in order.
+        records: what each input held from its first record on, with stamps.
+        epochs: of each input, for finding a row's cause.
+    """
+    at, made = [0] * len(records), []
+
+    def advance(i: int, seq: int) -> None:
+        if seq > at[i]:
+            made.append(engine.process(records[i][at[i] : seq].copy(), i, epochs[i][0]))
+            at[i] = seq
+
+    for row in rows:
+        cause = next(i for i, mine in enumerate(epochs) if row["source_epoch"] in mine)
+        for i in range(len(records)):
+            if i != cause:
+                advance(i, int(row["applied_seq"][i]))
+        advance(cause, int(row["applied_seq"][cause]))
+    for i, each in enumerate(records):
+        advance(i, len(each))
+    return np.concatenate(made) if made else rows[:0]
+
+
+def bytes_of(rows: np.ndarray) -> list[bytes]:
+    """Give data rows as bytes, without what a ring stamps."""
+    data = rows[rows["kind"] == Kind.POSITION].copy()
+    for name in ("stamp", "publish_delta_ns", "source_epoch"):
+        data[name] = 0
+    return [row.tobytes() for row in data]
+
+
+def desk_tape(rng: Any, fills: int, events: int) -> list[np.ndarray]:
+    """Make fills of four accounts over four instruments, and the events of two rings with two instruments each."""
+    orders, rings = Stream(), [Stream(), Stream()]
+    traded = [
+        fill(
+            rng.choice([1, -1]), rng.randrange(900, 1100), rng.randrange(1, 50),
+            T0 + i * 3600 * 10**9, rng.randrange(1, 5), rng.choice([1, 2, 11, 12]), fee=rng.randrange(3), fee_scale=4,
+        )
+        for i in range(fills)
+    ]  # fmt: skip
+    seen = []
+    for first in (1, 11):
+        mine = []
+        for i in range(events):
+            bid = rng.randrange(900, 1100)
+            more = {
+                "ts": T0 + i * 3600 * 10**9 * fills // events,
+                "instrument_id": first + rng.randrange(2),
+            }
+            mine.append(
+                quote(bid, bid + rng.randrange(3), **more)
+                if rng.random() < 0.9
+                else trade(bid, **more)
+            )
+        seen.append(mine)
+    return [orders.take(*traded), rings[0].take(*seen[0]), rings[1].take(*seen[1])]
