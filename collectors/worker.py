@@ -43,8 +43,10 @@ from shm.producer import Producer, open_latest, open_ring
 from shm.region import ring_name
 from shm.worker import StopFlag, run_worker
 
-TICK_S = 0.05
-"""How often snapshot requests are looked for and the worker's heartbeat is shown."""
+LOOK_S = 0.25
+"""How often a consumer's requests for snapshots are looked for."""
+SHOW_S = 0.5
+"""How often the worker's heartbeat and gauges are shown, at least; a change in its books is shown at the next look."""
 BEAT_S = 1.0
 """How often a HEARTBEAT record goes through the pipeline and the decoder's timer runs."""
 SILENCE_BEATS = 5
@@ -142,6 +144,10 @@ class Collector:
         )
         self._decode: Decode = self.decoder.decode
         self._outbox = self.decoder.outbox
+        self._wanted = self.decoder.rest_wanted
+        control = rings.events.control_region
+        assert control is not None
+        self._control = control.pointer
         self._last_data_ns = counters.get("last_data_ns")
         self._event = np.zeros(1, EVENT)
         self._opened = 0
@@ -157,8 +163,9 @@ class Collector:
         self.capture.next_connection()
         with self.capture.entry(Entry.OPEN, ts_recv):
             self.decoder.on_open(ts_recv)
-        self.decoder.rest_wanted += sorted(self._steps_wanted)
-        return self._take_outbox()
+        self._wanted += sorted(self._steps_wanted)
+        self._ask_for_answers()
+        return self.take_outbox()
 
     def on_frame(self, frame: bytes, ts_recv: int) -> Iterable[bytes]:
         """Count and decode one frame."""
@@ -171,7 +178,9 @@ class Collector:
             self.outlet.abandon()
             self.outlet.gap(GapReason.REFUSED_FRAME, 1, ts_recv)
             raise
-        return self._take_outbox() if self._outbox else ()
+        if self._wanted:
+            self._ask_for_answers()
+        return self.take_outbox() if self._outbox else ()
 
     def on_answer(self, url: str, body: bytes, ts_recv: int) -> bool:
         """Take one REST answer; False when it cannot be read."""
@@ -229,25 +238,24 @@ class Collector:
         self.outlet.gap(GapReason.COLLECTOR_RESTART, abandoned, now)
         log.warning("restarted", epoch=events.epoch, frames_abandoned=abandoned)
 
-    def tick(self) -> list[bytes]:
-        """Answer snapshot requests, show the heartbeat; returns what is to be sent."""
-        now = clock.now_ns()
-        control = self.rings.events.control_region
-        assert control is not None
+    def answer_requests(self) -> None:
+        """Publish the snapshots that consumers have asked for, and ask the venue for what the decoder's timer wants."""
         first = self.spec.first_instrument_id
-        while (bit := lib.tr_take_snapshot_request(control.pointer)) >= 0:
-            self._republish(first + (int(bit) - first) % REQUEST_BITS, now)
+        while (bit := lib.tr_take_snapshot_request(self._control)) >= 0:
+            self._republish(first + (int(bit) - first) % REQUEST_BITS, clock.now_ns())
+        self._ask_for_answers()
+
+    def show(self) -> None:
+        """Show the heartbeat and the gauges."""
         self.rings.heartbeat()
         self.counters.set("last_data_ns", self._last_data_ns)
         self.counters.set("books_live", self.decoder.books_live)
         self.counters.set("books_total", self.decoder.books_total)
         self.capture.tick()
         self.counters.heartbeat()
-        self._ask_for_answers()
-        return self._take_outbox()
 
-    def beat(self) -> list[bytes]:
-        """Publish HEARTBEAT and run the decoder's timer; returns what is to be sent."""
+    def beat(self) -> None:
+        """Publish HEARTBEAT and run the decoder's timer."""
         self.counters.add("beats")
         record = self._event
         self._fill(record, Kind.HEARTBEAT)
@@ -260,13 +268,11 @@ class Collector:
         for notice in self.decoder.notices:
             log.warning("the venue says", text=notice)
         self.decoder.notices.clear()
-        return self._take_outbox()
 
     def _ask_for_answers(self) -> None:
-        wanted = self.decoder.rest_wanted
-        for url in wanted:
+        for url in self._wanted:
             self.rest.want(url)
-        wanted.clear()
+        self._wanted.clear()
 
     def _republish(self, instrument_id: int, now: int) -> None:
         for symbol, line in self.decoder.instruments.items():
@@ -292,7 +298,8 @@ class Collector:
         )
         return msgspec.json.encode(about)
 
-    def _take_outbox(self) -> list[bytes]:
+    def take_outbox(self) -> list[bytes]:
+        """Return what the decoder wants sent, once."""
         texts = self._outbox.copy()
         self._outbox.clear()
         self.capture.sent(texts)  # as they are before they are signed: no token gets to the disk
@@ -316,15 +323,20 @@ class Collector:
 async def _serve(collector: Collector, session: Session, stop: StopFlag) -> None:
     """Run the session and the timers until SIGTERM."""
     task = asyncio.create_task(session.run())
-    next_beat = clock.monotonic_ns()
+    next_beat = next_show = clock.monotonic_ns()
     while not stop.is_set and not task.done():
-        texts = collector.tick()
-        if clock.monotonic_ns() >= next_beat:
+        collector.answer_requests()
+        now = clock.monotonic_ns()
+        if now >= next_show or collector.decoder.books_live != collector.counters.get("books_live"):
+            next_show = now + int(SHOW_S * 1e9)
+            collector.show()
+        if now >= next_beat:
             next_beat += int(BEAT_S * 1e9)
-            texts += collector.beat()
-        for text in texts:
-            session.send(text)
-        await asyncio.sleep(TICK_S)
+            collector.beat()
+        if collector.decoder.outbox:
+            for text in collector.take_outbox():
+                session.send(text)
+        await asyncio.sleep(LOOK_S)
     collector.stopping = True
     await session.stop()
     await task
@@ -345,7 +357,7 @@ def main(spec: CollectorSpec) -> int:
     counters.set_state("READY")
     asyncio.run(_serve(collector, session, stop))
     counters.set_state("DRAINING")
-    collector.tick()
+    collector.show()
     collector.capture.stop()
     rings.stop()
     counters.set_state("STOPPED")

@@ -38,9 +38,10 @@ from shm.counters import Counters
 from shm.errors import ConfigurationError
 from shm.worker import StopFlag, WorkerSpec, run_worker
 
-_IDLE_S = 0.1
+_IDLE_S = 0.4
+"""Longest rest without records: the heartbeat is due twice a second."""
 _CURSOR_TRAILS_NS = 3_000_000_000
-_REST_NS = 500_000_000
+_REST_NS = 2_000_000_000
 """A run of records without entries moves the progress key at most this often."""
 _FIRST_PAUSE_S = 0.05
 _LOOK_NS = 500_000_000
@@ -201,7 +202,7 @@ class Fanout:
         if not busy and self._link.is_open:
             self._inputs.wait(_IDLE_S)
         elif not busy:
-            time.sleep(_IDLE_S / 4)
+            time.sleep(_IDLE_S / 16)
 
     def _turn(self, rest_ns: int = _REST_NS) -> bool:
         """Send one batch of each lane; False when there was nothing to do."""

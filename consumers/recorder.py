@@ -38,7 +38,8 @@ from shm.durable import sync_folder
 from shm.errors import ConfigurationError, OwnershipError
 from shm.worker import StopFlag, WorkerSpec, run_worker
 
-_IDLE_S = 0.1
+_IDLE_S = 0.4
+"""Longest rest without records: the heartbeat is due twice a second."""
 _GATHER_S = 0.005
 """After a small batch: wait for a larger one, since nobody waits for the recorder."""
 _RETRY_NS = 500_000_000

@@ -34,7 +34,8 @@ from shm.njit import address_of
 from shm.producer import Producer
 from shm.reader import open_reader
 
-WAIT_S = 0.1
+WAIT_S = 0.4
+"""Longest rest without records: the heartbeat is due twice a second."""
 COUNTERS = (
     "rows_published",
     "groups_suppressed",

@@ -32,7 +32,7 @@ from shm.worker import EXIT_CONFIGURATION
 FEEDS = ("collector", "venue", "redis")
 """Kinds that are tried again for ever."""
 ABORT_GRACE_S = 1.0
-PROBE_S = 0.5
+PROBE_S = 1.0
 _ROOT = str(Path(__file__).resolve().parents[1])
 
 

@@ -65,6 +65,7 @@ def configuration(topology: Topology) -> bytes:
         f'dir "{data}"\n'
         "appendonly yes\n"
         "appendfsync everysec\n"
+        "hz 2\n"  # its own housekeeping: ten times a second is a third of what an idle server costs
         'save ""\n'
         "maxmemory-policy noeviction\n"
         "databases 1\n"

@@ -9,7 +9,7 @@ the regions (RETIRED first) and the run description go.
 worker's own lock refuses a double. Stopped (SIGSTOP, a suspended host): on waking it grants the workers the time it slept.
 
 **Threads and processes** One thread, one selector: an ended worker, a signal or a request wakes it at once. It alone unlinks.
-**Cost** Idle it looks at each worker four times a second; `bench` has no row for it.
+**Cost** Idle it looks at each worker twice a second (bench_ring_wait); an end wakes it at once.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ from shm.region import PREFIX, SHM_DIRECTORY, check_part
 from shm.registry import Instance, run_file, write_instance
 
 BUSY_S = 0.02
-IDLE_S = 0.25
+IDLE_S = 0.5
 PAUSE_S = 1.0
 ROTATE_S = 5.0
 GIVE_WAY_S = 2.0

@@ -176,12 +176,12 @@ def read_counters(instance: str, worker: str) -> WorkerFacts:
         raise TooShort(
             f"region {file}: {len(buffer)} bytes are too few for {n} counters; remove it"
         )
-    raw = (buffer[8 * _HEADER_WORDS + i * _NAME_BYTES :][:_NAME_BYTES] for i in range(n))
     values = np.frombuffer(buffer, np.int64, n, _values_offset(n)).tolist()
     state = (
         WORKER_STATES[int(header[_STATE])] if 0 <= header[_STATE] < len(WORKER_STATES) else "FAILED"
     )
-    names = [name.rstrip(b"\0").decode() for name in raw]
+    raw = np.frombuffer(buffer, f"S{_NAME_BYTES}", n, 8 * _HEADER_WORDS).tolist()
+    names = [name.decode() for name in raw]
     return WorkerFacts(
         worker,
         state,

@@ -28,6 +28,12 @@ KEYS = {
         "iceoryx2_python_half_rtt_ns",
         "last_million_bytes_per_s",
     ),
+    "bench_ring_wait": (
+        "idle_core_percent",
+        "idle_core_percent_by_process",
+        "wake_us_p99",
+        "wake_last_of_3_us_p99",
+    ),
 }
 
 
