@@ -161,16 +161,18 @@ def render(lines: dict[str, dict[str, Any]]) -> str:
     return "\n".join([*rows, END])
 
 
-def replaced(readme: str, table: str) -> str:
-    """Return the document with the table between its marks.
+def replaced(readme: str, table: str, begin_mark: str = BEGIN, end_mark: str = END) -> str:
+    """Return the document with the table, which has its marks, in the place of what is between them.
 
     Raises:
         ValueError: the document lacks a mark.
     """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = readme.partition(begin_mark)
+    _, end, after = rest.partition(end_mark)
     if not begin or not end:
-        raise ValueError(f"{README.name} has no place for the table: put {BEGIN} and {END} in it")
+        raise ValueError(
+            f"{README.name} has no place for the table: put {begin_mark} and {end_mark} in it"
+        )
     return before + table + after
 
 

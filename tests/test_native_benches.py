@@ -1,12 +1,17 @@
 """The ring benches run with their smoke parameters, check what they time, and print the keys that tables are made of."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 from tidy import ROOT
+
+sys.path.insert(0, str(ROOT / "bench"))
+import tables
 
 KEYS = {
     "bench_ring_1p1c_latency": (
@@ -59,9 +64,42 @@ def test_a_ring_bench_runs(name: str) -> None:
     assert {"cpu", "kernel", "pinned", "versions", "load"} <= set(line["conditions"])
 
 
-def test_the_readme_table_is_made_from_the_lines() -> None:
+def test_the_tables_are_made_from_the_lines() -> None:
     """What bench/README.md shows is what the script makes of the lines that are checked in."""
-    made = subprocess.run(
-        [sys.executable, "bench/tables.py"], capture_output=True, text=True, cwd=ROOT, check=True
-    ).stdout
-    assert made.strip() in (ROOT / "bench" / "README.md").read_text()
+    command = [sys.executable, "bench/tables.py", "--check"]
+    made = subprocess.run(command, cwd=ROOT, check=False)
+    assert made.returncode == 0, "python bench/tables.py"
+
+
+def test_a_figure_is_judged_on_both_sides_of_its_bound() -> None:
+    """At the bound it is reached; beyond it, or missing, it is not, and is listed with its reason."""
+    for ratio, is_reached in ((1.25, True), (1.251, False), (None, False)):
+        line = {"hop_64_half_rtt_ns": 80.0, "ratio_64_to_line": ratio, "conditions": {}}
+        text = tables.ring_table({"bench_ring_1p1c_latency": line})
+        (row,) = [each for each in text.splitlines() if each.startswith("| hop, 64 B")]
+        assert row.endswith("| yes | 1p1c_latency |") is is_reached
+        assert ("- **hop, 64 B" in text) is not is_reached
+
+
+ROWS = [json.loads(line) for line in (ROOT / "bench" / "rows.jsonl").read_text().splitlines()]
+
+
+def test_every_row_is_there_once_and_one_without_a_reason_is_refused() -> None:
+    """R1 to R16 and X1 to X4; a row that is not reached has to say why."""
+    wanted = [f"R{i}" for i in range(1, 17)] + [f"X{i}" for i in range(1, 5)]
+    assert [row["row"] for row in ROWS] == wanted
+    silent = ROWS[0] | {"is_reached": False, "reason": ""}
+    with pytest.raises(ValueError, match="say why"):
+        tables.rows_table([silent])
+    with pytest.raises(ValueError, match="once each"):
+        tables.rows_table([ROWS[0], ROWS[0]])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["row"])
+def test_a_row_names_tests_that_exist(row: dict[str, Any]) -> None:
+    """The file is there, and each word of -k is in the name of one of its tests."""
+    words = shlex.split(row["command"])
+    text = (ROOT / words[words.index("pytest") + 1]).read_text()
+    names = " ".join(re.findall(r"(?m)^def (test_\w+)", text))
+    chosen = words[words.index("-k") + 1].split(" or ") if "-k" in words else ["test_"]
+    assert all(word in names for word in chosen), (chosen, names)
