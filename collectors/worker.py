@@ -45,6 +45,8 @@ from shm.worker import StopFlag, run_worker
 
 LOOK_S = 0.25
 """How often a consumer's requests for snapshots are looked for."""
+CAPTURE_LOOK_S = 0.05
+"""The same while frames are kept: what has gathered is handed to the disk at each look, before a burst fills both halves."""
 SHOW_S = 0.5
 """How often the worker's heartbeat and gauges are shown, at least; a change in its books is shown at the next look."""
 BEAT_S = 1.0
@@ -251,7 +253,6 @@ class Collector:
         self.counters.set("last_data_ns", self._last_data_ns)
         self.counters.set("books_live", self.decoder.books_live)
         self.counters.set("books_total", self.decoder.books_total)
-        self.capture.tick()
         self.counters.heartbeat()
 
     def beat(self) -> None:
@@ -326,6 +327,7 @@ async def _serve(collector: Collector, session: Session, stop: StopFlag) -> None
     next_beat = next_show = clock.monotonic_ns()
     while not stop.is_set and not task.done():
         collector.answer_requests()
+        collector.capture.tick()
         now = clock.monotonic_ns()
         if now >= next_show or collector.decoder.books_live != collector.counters.get("books_live"):
             next_show = now + int(SHOW_S * 1e9)
@@ -336,7 +338,7 @@ async def _serve(collector: Collector, session: Session, stop: StopFlag) -> None
         if collector.decoder.outbox:
             for text in collector.take_outbox():
                 session.send(text)
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(CAPTURE_LOOK_S if collector.capture.is_on else LOOK_S)
     collector.stopping = True
     await session.stop()
     await task
@@ -357,6 +359,7 @@ def main(spec: CollectorSpec) -> int:
     counters.set_state("READY")
     asyncio.run(_serve(collector, session, stop))
     counters.set_state("DRAINING")
+    collector.capture.tick()
     collector.show()
     collector.capture.stop()
     rings.stop()
