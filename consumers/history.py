@@ -3,11 +3,11 @@
     from consumers import history
     history.sql("select symbol, avg(price) from trades where day >= '2026-11-01' group by symbol").df()
 
-**Layout** `events`, `books`, `features`, `instruments`: every record of the rings of that layout, under the ring's
-own column names, with `ring`, `run` (the ring's incarnation), `epoch`, `seq` and `day` (UTC date of ts_event, of
-ts_recv where the venue gives no time). `trades`, `quotes`, `levels`, `gaps`, `states`: the events of that kind with
-the words' names (layouts.event), `venue`, `symbol`, `side` (+1, -1, 0) and the scales; prices and quantities as
-float64, or with price="fixed" as the ring's integers (value = integer / 10**price_scale).
+**Layout** `events`, `books`, `features`, `instruments`, `orders`, `positions`: every record of the rings of that
+layout, under the ring's own column names, with `ring`, `run` (the ring's incarnation), `epoch`, `seq` and `day` (UTC
+date of ts_event, of ts_recv where the venue gives no time). `trades`, `quotes`, `levels`, `gaps`, `states`: the events
+of that kind with the words' names (layouts.event), `venue`, `symbol`, `side` (+1, -1, 0) and the scales; prices and
+quantities as float64, or with price="fixed" as the ring's integers (value = integer / 10**price_scale).
 
 **Why it is right** What is published is read from Parquet, what is journaled and not published from the journals,
 what comes after that from the rings: the three are cut at seqs of the same incarnation. The manifest is read again
@@ -35,7 +35,14 @@ from shm.reader import open_reader
 from shm.registry import DEFAULT_INSTANCE, default_state_dir, read_instance, ring_names
 
 _TRIES = 20
-_VIEWS = {"events": "event", "books": "book", "features": "features", "instruments": "instrument"}
+_VIEWS = {
+    "events": "event",
+    "books": "book",
+    "features": "features",
+    "instruments": "instrument",
+    "orders": "order",
+    "positions": "position",
+}
 _EVENT_VIEWS = {
     "trades": Kind.TRADE,
     "quotes": Kind.QUOTE,

@@ -66,12 +66,12 @@ def record_rows(topology: Topology, closing: bool) -> list[RecordRow]:
     At the closing the rings are about to go: what is in flight then has not been delivered and never will be.
     """
     rows = []
-    readers = {name: getattr(topology, name) for name in ("features", "fanout", "recorder")}
+    readers = {name: getattr(topology, name) for name in ("features", "pnl", "fanout", "recorder")}
     for name, options in (topology.consumers | readers).items():
         if not options.enabled:
             continue
         facts = counters_of(topology.instance, name)
-        for ring in topology.expand(options.inputs):
+        for ring in topology.inputs_of(options):
             head = ring_facts(topology.instance, ring)
             if head is not None:
                 rows.append(_record_row(ring, name, facts, head, closing))

@@ -52,6 +52,7 @@ def manual() -> dict[str, Explanation]:
     for worker in (
         "venue",
         "features",
+        "pnl",
         "fanout",
         "recorder",
         "collectors.<NAME>",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from layouts import BOOK, EVENT, FEATURES, INSTRUMENT, describe
+from layouts import BOOK, EVENT, FEATURES, INSTRUMENT, POSITION, describe
 from ops.options import Topology
 from ops.status import read_children
 from shm._native import lib
@@ -56,6 +56,8 @@ def ring_rows(topology: Topology) -> list[RingRow]:
         ]
     if topology.features.enabled:
         rows.append(_row("features.features", "features", FEATURES, topology.features.slots))
+    if topology.pnl.enabled:
+        rows.append(_row("pnl.positions", "position", POSITION, topology.pnl.slots))
     return rows
 
 

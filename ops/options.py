@@ -151,6 +151,27 @@ class FeaturesOptions(WorkerOptions):
     checkpoint_s: Positive = 1.0
 
 
+class PnlOptions(WorkerOptions):
+    """Positions and P&L from fills and marks."""
+
+    enabled: bool = False
+    orders: str = "orders.orders"
+    inputs: tuple[str, ...] = ("*.events",)
+    slots: int = 8_192
+    checkpoint_s: Positive = 1.0
+    method: Literal["average", "fifo"] = "average"
+    lots: Annotated[int, Meta(ge=1, le=65_536)] = 256
+    mark: Literal["mid", "last"] = "mid"
+    row_pause_s: Seconds = 0.1
+    day_start: Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "00:00"
+
+    @property
+    def day_start_s(self) -> int:
+        """When a day begins, after midnight UTC."""
+        hours, _, minutes = self.day_start.partition(":")
+        return int(hours) * 3600 + int(minutes) * 60
+
+
 class OwnOptions(WorkerOptions, kw_only=True):
     """A consumer of one's own (consumers.own)."""
 
@@ -171,9 +192,13 @@ class FanoutOptions(WorkerOptions):
 class RecorderOptions(WorkerOptions):
     """Rings to Parquet."""
 
-    inputs: tuple[str, ...] = ("*.events", "*.instruments", "features.features")
+    inputs: tuple[str, ...] = ("*.events", "*.instruments", "features.features", "pnl.positions")
     data_dir: str = ""
     segment_rows: Annotated[int, Meta(ge=1)] = 65_536
+
+
+ReaderOptions = FeaturesOptions | PnlOptions | OwnOptions | FanoutOptions | RecorderOptions
+"""Workers that read rings."""
 
 
 class Topology(Options):
@@ -189,6 +214,7 @@ class Topology(Options):
     capture: CaptureOptions = msgspec.field(default_factory=CaptureOptions)
     collectors: dict[str, CollectorOptions] = {}
     features: FeaturesOptions = msgspec.field(default_factory=FeaturesOptions)
+    pnl: PnlOptions = msgspec.field(default_factory=PnlOptions)
     consumers: dict[str, OwnOptions] = {}
     fanout: FanoutOptions = msgspec.field(default_factory=FanoutOptions)
     recorder: RecorderOptions = msgspec.field(default_factory=RecorderOptions)
@@ -248,7 +274,7 @@ class Topology(Options):
             found["venue"] = self.venue
         found |= self.running_collectors
         found |= {name: own for name, own in self.consumers.items() if own.enabled}
-        for name in ("features", "fanout", "recorder"):
+        for name in ("features", "pnl", "fanout", "recorder"):
             options: WorkerOptions = getattr(self, name)
             if options.enabled:
                 found[name] = options
@@ -263,13 +289,19 @@ class Topology(Options):
             for name in ([*disabled, *running] if of_disabled else running)
             for ring in ("events", "books", "instruments")
         ]
-        return [*names, "features.features"] if self.features.enabled or of_disabled else names
+        made = {"features.features": self.features, "pnl.positions": self.pnl}
+        return [*names, *(ring for ring, by in made.items() if by.enabled or of_disabled)]
 
     def expand(self, patterns: Sequence[str]) -> list[str]:
         """Return the rings that match, in order and once each; a pattern is a name or holds `*`."""
         rings = self.rings()
         matching = [ring for p in patterns for ring in rings if fnmatch.fnmatchcase(ring, p)]
         return list(dict.fromkeys(matching))
+
+    def inputs_of(self, options: ReaderOptions) -> list[str]:
+        """Return the rings that a worker reads, in the order of its spec."""
+        orders = [options.orders] if isinstance(options, PnlOptions) else []
+        return [*orders, *self.expand(options.inputs)]
 
 
 def redis_url_from_environment() -> str:

@@ -112,8 +112,8 @@ def _worker(topology: Topology, name: str, options: WorkerOptions) -> WorkerPlan
         own = _own(topology, name, options)
         argv = python_module("consumers.own")
         return WorkerPlan(name, "features", options, lambda _: _encode(own), argv, needs)
-    build = {"features": _features, "fanout": _fanout, "recorder": _recorder}[name]
-    kind = "features" if name == "features" else "sink"
+    build = {"features": _features, "pnl": _pnl, "fanout": _fanout, "recorder": _recorder}[name]
+    kind = "features" if name in ("features", "pnl") else "sink"
     argv = python_module(f"consumers.{name}")
     return WorkerPlan(name, kind, options, lambda _: _encode(build(topology)), argv, needs)
 
@@ -187,15 +187,29 @@ def _capture(topology: Topology, options: CollectorOptions) -> dict[str, Any]:
 def _features(topology: Topology) -> dict[str, Any]:
     options = topology.features
     return _common(topology, "features", options) | {
-        "inputs": topology.expand(options.inputs),
+        "inputs": topology.inputs_of(options),
         "slots": options.slots,
         "checkpoint_s": options.checkpoint_s,
     }
 
 
+def _pnl(topology: Topology) -> dict[str, Any]:
+    options = topology.pnl
+    return _common(topology, "pnl", options) | {
+        "inputs": topology.inputs_of(options),
+        "slots": options.slots,
+        "checkpoint_s": options.checkpoint_s,
+        "method": options.method,
+        "lots": options.lots,
+        "mark": options.mark,
+        "row_pause_s": options.row_pause_s,
+        "day_start_s": options.day_start_s,
+    }
+
+
 def _own(topology: Topology, name: str, options: OwnOptions) -> dict[str, Any]:
     return _common(topology, name, options) | {
-        "inputs": topology.expand(options.inputs),
+        "inputs": topology.inputs_of(options),
         "slots": options.slots,
         "checkpoint_s": options.checkpoint_s,
         "consumer": options.consumer,
@@ -206,7 +220,7 @@ def _own(topology: Topology, name: str, options: OwnOptions) -> dict[str, Any]:
 def _fanout(topology: Topology) -> dict[str, Any]:
     options = topology.fanout
     return _common(topology, "fanout", options) | {
-        "inputs": topology.expand(options.inputs),
+        "inputs": topology.inputs_of(options),
         "redis_url": redis_server.redis_url(topology),
         "maxlen": options.maxlen,
     }
@@ -215,7 +229,7 @@ def _fanout(topology: Topology) -> dict[str, Any]:
 def _recorder(topology: Topology) -> dict[str, Any]:
     options = topology.recorder
     return _common(topology, "recorder", options) | {
-        "inputs": topology.expand(options.inputs),
+        "inputs": topology.inputs_of(options),
         "data_dir": str(topology.data_path),
         "segment_rows": options.segment_rows,
     }

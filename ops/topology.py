@@ -15,13 +15,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from collectors.addresses import check_url
+from layouts import APPLIED_INPUTS
 from ops import shards
 from ops.options import IDS_END, PUBLIC, CollectorOptions, Topology, WorkerOptions
 from ops.strict import Mistakes, convert
 from shm.errors import ConfigurationError
 from shm.region import check_part
 
-RESERVED = ("supervisor", "control", "redis", "venue", "features", "fanout", "recorder")
+RESERVED = ("supervisor", "control", "redis", "venue", "features", "pnl", "fanout", "recorder")
 SHIPPED = Path(__file__).with_name("tickring.toml")
 
 DEFAULT_COLLECTORS: dict[str, dict[str, Any]] = {
@@ -176,6 +177,8 @@ def _collectors(topology: Topology) -> list[str]:
             )
     if topology.features.enabled:
         found += _slots("features.slots", topology.features.slots)
+    if topology.pnl.enabled:
+        found += _slots("pnl.slots", topology.pnl.slots)
     for name, own in topology.consumers.items():
         found += _slots(f"consumers.{name}.slots", own.slots)
     return found
@@ -207,7 +210,7 @@ def _inputs(topology: Topology) -> list[str]:
     """A ring of a disabled worker may be named, and is not read; a worker that is left without any has nothing to do."""
     found = []
     known = topology.rings(of_disabled=True)
-    reading = {name: getattr(topology, name) for name in ("features", "fanout", "recorder")}
+    reading = {name: getattr(topology, name) for name in ("features", "pnl", "fanout", "recorder")}
     reading |= {f"consumers.{name}": own for name, own in topology.consumers.items()}
     for name, options in reading.items():
         if not options.enabled:
@@ -219,6 +222,12 @@ def _inputs(topology: Topology) -> list[str]:
         ]
         if not unknown and not topology.expand(options.inputs):
             found.append(f"{name}.inputs: none of these rings has a worker; set enabled = false")
+    events = topology.expand(topology.pnl.inputs)
+    if topology.pnl.enabled and len(events) >= APPLIED_INPUTS:
+        found.append(
+            f"pnl.inputs: {len(events)} rings ({', '.join(events)}); a row tells how far {APPLIED_INPUTS - 1} of them "
+            "were: name those that are traded"
+        )
     return found
 
 
