@@ -100,7 +100,7 @@ def write_row(
     row.realised_total_low, row.realised_total_high = st.realised_total[0], st.realised_total[1]
     row.fees_total_low, row.fees_total_high = st.fees_total[0], st.fees_total[1]
     row.carried_low, row.carried_high = st.carried[0], st.carried[1]
-    row.day, row.fills, row.instrument_version = st.day, st.fills, st.version
+    row.day_no, row.fills, row.instrument_version = st.day, st.fills, st.version
     row.account, row.method = st.account, c.method
     row.price_scale, row.qty_scale, row.mark_scale = st.price_scale, st.qty_scale, st.mark_scale
     row.multiplier_scale = st.multiplier_scale

@@ -14,7 +14,7 @@
     192  realised_total_low  i64      200 realised_total_high  since the first fill
     208  average_price       i64      at mark_scale: cost / (qty x multiplier), half to even; 0 where nothing is held
     216  mark_price          i64      at mark_scale
-    224  day                 i64      days since 1970-01-01 (UTC, less the hour at which the worker's days begin)
+    224  day_no              i64      days since 1970-01-01 (UTC, less the hour at which the worker's days begin)
     232  fills               i64      fills of this position since the first one
     240  instrument_version  i64      of the last fill
     248  account             u32
@@ -127,7 +127,7 @@ POSITION = check_layout(
             *money("realised_total"),
             ("average_price", "<i8"),
             ("mark_price", "<i8"),
-            ("day", "<i8"),
+            ("day_no", "<i8"),
             ("fills", "<i8"),
             ("instrument_version", "<i8"),
             ("account", "<u4"),

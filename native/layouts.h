@@ -376,7 +376,7 @@ struct tr_position {
     int64_t realised_total_high;
     int64_t average_price;
     int64_t mark_price;
-    int64_t day;
+    int64_t day_no;
     int64_t fills;
     int64_t instrument_version;
     uint32_t account;
@@ -422,7 +422,7 @@ _Static_assert(offsetof(struct tr_position, realised_total_low) == 192, "tr_posi
 _Static_assert(offsetof(struct tr_position, realised_total_high) == 200, "tr_position.realised_total_high");
 _Static_assert(offsetof(struct tr_position, average_price) == 208, "tr_position.average_price");
 _Static_assert(offsetof(struct tr_position, mark_price) == 216, "tr_position.mark_price");
-_Static_assert(offsetof(struct tr_position, day) == 224, "tr_position.day");
+_Static_assert(offsetof(struct tr_position, day_no) == 224, "tr_position.day_no");
 _Static_assert(offsetof(struct tr_position, fills) == 232, "tr_position.fills");
 _Static_assert(offsetof(struct tr_position, instrument_version) == 240, "tr_position.instrument_version");
 _Static_assert(offsetof(struct tr_position, account) == 248, "tr_position.account");

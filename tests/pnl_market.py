@@ -194,8 +194,8 @@ class Reference:
             "lots": len(lots.lots),
             "faults": faults | (PositionFault.LATE if late else 0),
         }
-        same = ("day", "fills", "realised", "fees", "realised_total", "fees_total", "carried")
-        return row | {name: held[name] for name in same}
+        same = ("fills", "realised", "fees", "realised_total", "fees_total", "carried")
+        return row | {"day_no": held["day"]} | {name: held[name] for name in same}
 
 
 def new_position(room: int, day: int) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def new_position(room: int, day: int) -> dict[str, Any]:
 def told_of(rows: np.ndarray) -> list[dict[str, Any]]:
     """Give of POSITION rows what `Reference` gives."""
     plain = ("account", "instrument_id", "qty", "average_price", "mark_price", "mark_kind", "lots")
-    plain += ("faults", "day", "fills")
+    plain += ("faults", "day_no", "fills")
     return [{n: int(r[n]) for n in plain} | {n: money(r, n) for n in WIDES} for r in rows]
 
 

@@ -269,7 +269,7 @@ def test_days_begin_at_the_hour_of_the_session() -> None:
         fill(BUY, 100, 5, T0), fill(SELL, 110, 5, 20_000 * DAY_NS + start - 1),
         fill(BUY, 100, 5, 20_000 * DAY_NS + start),
     )  # fmt: skip
-    assert rows["day"].tolist() == [19_999, 19_999, 20_000]
+    assert rows["day_no"].tolist() == [19_999, 19_999, 20_000]
     assert [money(row, "realised") for row in rows] == [0, 500, 0]
     assert money(rows[2], "realised_total") == 500
 
@@ -280,11 +280,11 @@ def test_a_clock_that_had_been_wrong_is_counted() -> None:
     rows = desk.fills(
         fill(BUY, 1, 1, T0), fill(BUY, 1, 1, T0 - DAY_NS), fill(BUY, 1, 1, T0 - 2 * DAY_NS)
     )
-    assert rows["day"].tolist() == [20_000, 20_000, 19_998]
+    assert rows["day_no"].tolist() == [20_000, 20_000, 19_998]
     assert [bool(row["faults"] & PositionFault.LATE) for row in rows] == [False, True, False]
     assert (desk.count("fills_late"), desk.count("days_back")) == (1, 1)
-    assert desk.sees(quote(100, 102, ts=T0 - 9 * DAY_NS))["day"].tolist() == [19_998]
-    assert desk.sees(quote(100, 104, ts=T0))["day"].tolist() == [20_000]
+    assert desk.sees(quote(100, 102, ts=T0 - 9 * DAY_NS))["day_no"].tolist() == [19_998]
+    assert desk.sees(quote(100, 104, ts=T0))["day_no"].tolist() == [20_000]
 
 
 @pytest.mark.parametrize("method", list(CostMethod))

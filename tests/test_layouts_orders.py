@@ -54,7 +54,7 @@ OFFSETS = {
             "realised_total_high": 200,
             "average_price": 208,
             "mark_price": 216,
-            "day": 224,
+            "day_no": 224,
             "account": 248,
             "method": 256,
             "faults": 263,
