@@ -4,7 +4,7 @@
 instrument), then
     32   control_no   i64  orders of this kind, from 1, never reused
     40   value_low    i64  48 value_high    a limit's new value (128-bit, at value_scale)
-    56   scope_id     i64  account of a limit on one account; 0: all
+    56   window_ns    i64  ORDER_RATE: so many orders in this time; else 0
     64   action       u8   `Action`
     65   check        u8   `Check` of the limit
     66   scope        u8   `layouts.risk_decision.Scope` of the limit
@@ -59,7 +59,7 @@ CONTROL = check_layout(
             *HEADER_FIELDS,
             ("control_no", "<i8"),
             *money("value"),
-            ("scope_id", "<i8"),
+            ("window_ns", "<i8"),
             ("action", "<u1"),
             ("check", "<u1"),
             ("scope", "<u1"),

@@ -519,7 +519,7 @@ struct tr_control_record {
     int64_t control_no;
     int64_t value_low;
     int64_t value_high;
-    int64_t scope_id;
+    int64_t window_ns;
     uint8_t action;
     uint8_t check;
     uint8_t scope;
@@ -541,7 +541,7 @@ _Static_assert(offsetof(struct tr_control_record, publish_delta_ns) == 28, "tr_c
 _Static_assert(offsetof(struct tr_control_record, control_no) == 32, "tr_control_record.control_no");
 _Static_assert(offsetof(struct tr_control_record, value_low) == 40, "tr_control_record.value_low");
 _Static_assert(offsetof(struct tr_control_record, value_high) == 48, "tr_control_record.value_high");
-_Static_assert(offsetof(struct tr_control_record, scope_id) == 56, "tr_control_record.scope_id");
+_Static_assert(offsetof(struct tr_control_record, window_ns) == 56, "tr_control_record.window_ns");
 _Static_assert(offsetof(struct tr_control_record, action) == 64, "tr_control_record.action");
 _Static_assert(offsetof(struct tr_control_record, check) == 65, "tr_control_record.check");
 _Static_assert(offsetof(struct tr_control_record, scope) == 66, "tr_control_record.scope");

@@ -87,7 +87,7 @@ OFFSETS = {
             "control_no": 32,
             "value_low": 40,
             "value_high": 48,
-            "scope_id": 56,
+            "window_ns": 56,
             "action": 64,
             "check": 65,
             "value_scale": 67,

@@ -1,0 +1,162 @@
+"""All that a risk worker knows, in flat arrays and a few names: saved by copying, loaded by copying back.
+
+**Invariants** (1) A row of `scopes` never moves to another number. (2) What `to_bytes` returned makes `load` of a new memory
+equal in every bit that a decision depends on.
+"""
+
+import msgspec
+import numpy as np
+
+from consumers.risk_limits import Limits, Ruled, write_least
+from consumers.risk_state import (
+    CONTEXT,
+    IDS,
+    INSTRUMENT_RISK,
+    KEPT,
+    OPEN_ORDER,
+    ORDER_PLACES,
+    RATE,
+    SCOPE_ROW,
+)
+from layouts import Scope, TradingState
+from shm.njit import address_of
+
+ACCOUNTS = 64
+"""Accounts are numbers 1 .. 63."""
+_FIRST_ROWS = 64
+
+
+class Kept(msgspec.Struct):
+    """The part of the state that is no array."""
+
+    context: list[int]
+    limits: list[Ruled]
+    row_names: list[str]
+    venues: list[str]
+    currencies: list[str]
+    instruments: list[int]
+    places: list[int]
+    accounts: list[int]
+    rows: int
+
+
+class RiskMemory:
+    """The arrays of risk_state, where the kernel finds them, and the names of their rows."""
+
+    def __init__(self) -> None:
+        self.limits = Limits()
+        self.row_names: list[str] = []
+        self.venues: list[str] = []
+        self.currencies: list[str] = []
+        self.context = np.zeros(1, CONTEXT)
+        self.instruments = np.zeros(IDS, INSTRUMENT_RISK)
+        self.instruments["price_up"] = self.instruments["qty_up"] = 1
+        self.orders = np.zeros(ORDER_PLACES, OPEN_ORDER)
+        self.rates = np.zeros(ACCOUNTS, RATE)
+        self.scopes = np.zeros(_FIRST_ROWS, SCOPE_ROW)
+        self.n_rows = 0
+        self._scratch = np.zeros(16, np.int64)
+        self._row_of: dict[tuple[int, int, str], int] = {}
+        self.context["trading_state"] = TradingState.ACTIVE
+        self._place()
+
+    def scope_row(self, scope: Scope, account: int, name: str, scope_id: int) -> int:
+        """Return the number of a row, made where it is new."""
+        key = (int(scope), account, name)
+        number = self._row_of.get(key)
+        if number is not None:
+            return number
+        number = self.n_rows
+        self._grow(number + 1)
+        self.n_rows = number + 1
+        row = self.scopes[number : number + 1]
+        row["scope"], row["account"], row["scope_id"] = scope, account, scope_id
+        self._row_of[key] = number
+        self.row_names.append(name)
+        self.limits.write_row(row, name)
+        return number
+
+    def write_limits(self) -> None:
+        """Bring every row up to the limits in force."""
+        for number, name in enumerate(self.row_names):
+            self.limits.write_row(self.scopes[number : number + 1], name)
+        for position in np.flatnonzero(self.scopes["instrument_id"][: self.n_rows]).tolist():
+            write_least(self.scopes, position)
+
+    def to_bytes(self) -> bytes:
+        """Return the state."""
+        used = np.flatnonzero(self.instruments["seen"] + self.instruments["factor"])
+        places = np.flatnonzero(self.orders["order_id"])
+        accounts = np.flatnonzero(self.rates["accepted"])
+        kept = Kept(
+            [int(self.context[name][0]) for name in KEPT],
+            self.limits.kept(),
+            self.row_names,
+            self.venues,
+            self.currencies,
+            used.tolist(),
+            places.tolist(),
+            accounts.tolist(),
+            self.n_rows,
+        )
+        meta = msgspec.json.encode(kept)
+        arrays = (
+            self.instruments[used],
+            self.orders[places],
+            self.rates[accounts],
+            self.scopes[: self.n_rows],
+        )
+        parts = [len(meta).to_bytes(8, "little"), meta, *(array.tobytes() for array in arrays)]
+        return b"".join(parts)
+
+    def load(self, image: bytes) -> None:
+        """Go on from what `to_bytes` returned; this memory must not have been used.
+
+        Raises:
+            ValueError: these bytes do not hold what they say.
+        """
+        n_meta = int.from_bytes(image[:8], "little")
+        try:
+            kept = msgspec.json.decode(image[8 : 8 + n_meta], type=Kept)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise ValueError(f"risk state: {error}") from None
+        counts = (len(kept.instruments), len(kept.places), len(kept.accounts), kept.rows)
+        dtypes = (INSTRUMENT_RISK, OPEN_ORDER, RATE, SCOPE_ROW)
+        n_bytes = sum(n * dtype.itemsize for n, dtype in zip(counts, dtypes, strict=True))
+        if len(image) != 8 + n_meta + n_bytes or len(kept.context) != len(KEPT):
+            raise ValueError(f"risk state of {len(image)} bytes does not hold what it says")
+        arrays, at = [], 8 + n_meta
+        for n, dtype in zip(counts, dtypes, strict=True):
+            arrays.append(np.frombuffer(image, dtype, n, at))
+            at += n * dtype.itemsize
+        self._grow(kept.rows)
+        self.instruments[kept.instruments] = arrays[0]
+        self.orders[kept.places] = arrays[1]
+        self.rates[kept.accounts] = arrays[2]
+        self.scopes[: kept.rows] = arrays[3]
+        self.n_rows, self.row_names = kept.rows, kept.row_names
+        self.venues, self.currencies = kept.venues, kept.currencies
+        for number, name in enumerate(self.row_names):
+            row = self.scopes[number]
+            self._row_of[int(row["scope"]), int(row["account"]), name] = number
+        self.limits.restore(kept.limits)
+        for name, value in zip(KEPT, kept.context, strict=True):
+            self.context[name] = value
+
+    def _grow(self, n: int) -> None:
+        if n > len(self.scopes):
+            grown = np.zeros(max(n, 2 * len(self.scopes)), SCOPE_ROW)
+            grown[: self.n_rows] = self.scopes[: self.n_rows]
+            self.scopes = grown
+            self._place()
+
+    def _place(self) -> None:
+        """Tell the kernel where everything lies now."""
+        for name, array in (
+            ("instruments", self.instruments),
+            ("rows", self.scopes),
+            ("orders", self.orders),
+            ("rates", self.rates),
+            ("scratch", self._scratch),
+        ):
+            self.context[name] = address_of(array)
