@@ -4,13 +4,16 @@
     A ──line──> B ──line──> A          the physical limit, in C: a word in a line of its own each way ("line"); also
                                        one word that both write ("word"), and 26 lines by memcpy ("message")
 
-Inside the timed window: all round trips of a run, publish and poll of 64- or 1,664-byte records, every record read and its
-seq checked by the rings. Line and hops are measured in turn in each run, on the same two pinned cores. The p99 is taken
-over single round trips and contains one clock reading each.
+Inside the timed window: all round trips of a pass (after a fifth as many to warm up), publish and poll of 64- or 1,664-byte
+records, every record read and its seq checked by the rings. Line and hops are measured in turn in each pass, on the same two
+pinned cores; a ratio is the median over all passes of two figures of one pass, because the cores of a virtual machine change
+places between passes. The p99 is taken over single round trips and contains one clock reading each.
 
     python bench/bench_ring_1p1c_latency.py [--smoke] [--cpus A,B]
 """
 
+import statistics
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,7 +26,7 @@ from shm.njit import address_of, jit, tr_monotonic_ns, tr_poll_batch, tr_publish
 from shm.producer import Producer
 from shm.reader import Reader, open_reader
 
-PASSES = 5
+PASSES = 9
 """A run's figure is the median of so many short passes: a core that is taken away for a while spoils one of them."""
 
 
@@ -96,21 +99,29 @@ class Hop:
         self.reads_back.close()
 
 
+def half_rtt(
+    ping: Callable[[int], Any], pong: Callable[[int], Any], n: int, cpus: tuple[int, int]
+) -> float:
+    """Half the mean round trip in ns of n, after n / 5 that are not timed."""
+    before = (partial(ping, n // 5), partial(pong, n // 5))
+    return pair(partial(ping, n), partial(pong, n), cpus, before) / n / 2
+
+
 def measure_hop(options: Options, dtype: np.dtype, n: int) -> tuple[float, np.ndarray]:
     """Half the mean round trip in ns, and the single round trips of a second pass."""
     trips = np.zeros(n, np.int64)
-    took = 0
+    half = 0.0
     for is_timed in (False, True):  # each pass forks anew, so each has rings of its own
         with rings() as made:
             hop = Hop(made, dtype)
             if is_timed:
                 pair(partial(hop.timed, trips), partial(hop.pong, n), options.cpus)
             else:
-                took = pair(partial(hop.ping, n), partial(hop.pong, n), options.cpus)
+                half = half_rtt(hop.ping, hop.pong, n, options.cpus)
             if hop.reads_back.lost:
                 raise SystemExit("a record was lost on the way back")
             hop.close()
-    return took / n / 2, trips[n // 10 :] / 2
+    return half, trips[n // 10 :] / 2
 
 
 def warm_up() -> None:
@@ -132,28 +143,27 @@ def main() -> None:
     n = options.pick(50, 10_000)
     lib, reference_ffi = reference()
     warm_up()
-    figures = Figures()
-    for _ in range(options.runs):
-        passes = Figures()
+    figures, passes = Figures(), Figures()
+    for run in range(options.runs):
         for _ in range(PASSES):
             for name in ("line", "word", "message"):
                 ping, pong = getattr(lib, f"{name}_ping"), getattr(lib, f"{name}_pong")
                 memory = shared(reference_ffi, 4096)
-                took = pair(partial(ping, memory, n), partial(pong, memory, n), options.cpus)
-                passes.add(f"{name}_half_rtt_ns", took / n / 2)
+                half = half_rtt(partial(ping, memory), partial(pong, memory), n, options.cpus)
+                passes.add(f"{name}_half_rtt_ns", half)
             for size, dtype in ((64, EVENT), (1664, BOOK)):
                 half, trips = measure_hop(options, dtype, n)
                 passes.add(f"hop_{size}_half_rtt_ns", half)
                 for name, at in (("p50", 50), ("p99", 99), ("p999", 99.9), ("max", 100)):
                     passes.add(f"hop_{size}_half_rtt_{name}_ns", float(np.percentile(trips, at)))
         for name in passes.values:
-            figures.add(name, passes.median(name))
+            figures.add(name, statistics.median(passes.values[name][run * PASSES :]))
     facts = figures.summary() | {
         "round_trips": n,
-        "ratio_64_to_line": figures.ratio("hop_64_half_rtt_ns", "line_half_rtt_ns"),
-        "ratio_64_to_word": figures.ratio("hop_64_half_rtt_ns", "word_half_rtt_ns"),
-        "ratio_1664_to_line": figures.ratio("hop_1664_half_rtt_ns", "line_half_rtt_ns"),
-        "ratio_1664_to_message": figures.ratio("hop_1664_half_rtt_ns", "message_half_rtt_ns"),
+        "ratio_64_to_line": passes.ratio("hop_64_half_rtt_ns", "line_half_rtt_ns"),
+        "ratio_64_to_word": passes.ratio("hop_64_half_rtt_ns", "word_half_rtt_ns"),
+        "ratio_1664_to_line": passes.ratio("hop_1664_half_rtt_ns", "line_half_rtt_ns"),
+        "ratio_1664_to_message": passes.ratio("hop_1664_half_rtt_ns", "message_half_rtt_ns"),
     }
     emit("ring_1p1c_latency", options, facts)
 

@@ -32,7 +32,7 @@
 
 #ifdef TR_HOOKS
 extern void tr_hook(int step, int64_t seq);
-enum tr_step { TR_P0, TR_P1, TR_P2, TR_P3, TR_P3_HALF, TR_P4, TR_P5, TR_R1, TR_R3, TR_R4, TR_R5, TR_W1, TR_W2, TR_W3, TR_J1, TR_J2, TR_J3 };
+enum tr_step { TR_P0, TR_P1, TR_P2, TR_P3, TR_P3_HALF, TR_P4, TR_P5, TR_R1, TR_R3, TR_R4, TR_R5, TR_W1, TR_W2, TR_W3, TR_J1, TR_J2, TR_J3, TR_P6 };
 #define TR_HOOK(step, seq) tr_hook((step), (seq))
 #else
 #define TR_HOOK(step, seq) ((void)0)

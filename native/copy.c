@@ -1,4 +1,4 @@
-/* The vector loops of copy.h, one for each width, and the choice between them when the library is loaded. */
+/* The vector loops of copy.h, one for each width, the choice between them when the library is loaded, and step P6. */
 #include "copy.h"
 
 static void tr_store_vectors_16(void *slot, const void *record, int64_t n_bytes) {
@@ -15,6 +15,10 @@ static void tr_load_vectors_16(void *record, const void *slot, int64_t n_bytes) 
 
 void (*tr_store_vectors)(void *slot, const void *record, int64_t n_bytes) = tr_store_vectors_16;
 void (*tr_load_vectors)(void *record, const void *slot, int64_t n_bytes) = tr_load_vectors_16;
+
+void tr_own_lines(int64_t *slot, int64_t stride) {
+    for (int64_t i = 8; i < stride / 8; i += 8) TR_PAYLOAD_STORE(slot + i, TR_PAYLOAD_LOAD(slot + i));
+}
 
 #if defined(__x86_64__)
 __attribute__((target("avx2"))) static void tr_store_vectors_32(void *slot, const void *record, int64_t n_bytes) {

@@ -35,6 +35,9 @@ static inline void tr_store_record(int64_t *slot, const int64_t *record, int64_t
 #endif
 }
 
+/* Stores one word of each line but the first over itself: a prefetch for writing leaves a line shared that is held already. */
+void tr_own_lines(int64_t *slot, int64_t stride);
+
 static inline void tr_load_record(int64_t *record, const int64_t *slot, int64_t stride) {
 #if defined(TR_FENCE_FREE) || defined(TR_HOOKS)
     for (int64_t i = 1; i < stride / 8; i++) record[i] = TR_PAYLOAD_LOAD(slot + i);

@@ -219,6 +219,7 @@ int64_t tr_publish(tr_producer *p, const void *record) {
     tr_write_slot(p, n, record);
     p->next = n + 1;
     tr_ring_bell(p);
+    tr_own_next(p, n);
     return n;
 }
 
@@ -248,6 +249,7 @@ int64_t tr_publish_batch(tr_producer *p, void *records, int64_t n) {
     }
     p->next = first + n;
     tr_ring_bell(p);
+    tr_own_next(p, first + n - 1);
     return first;
 }
 

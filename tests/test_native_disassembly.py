@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(
 HOT = (
     "tr_publish",
     "tr_publish_batch",
+    "tr_own_lines",
     "tr_read",
     "tr_poll_batch",
     "tr_read_many",

@@ -8,7 +8,7 @@ from subprocess import TimeoutExpired
 import pytest
 from native_build import HOOKS, RELEASE, Defect, build, run
 
-PRODUCER_STEPS = {"P0": 0, "P1": 1, "P2": 2, "P3": 3, "P3 half": 4, "P4": 5, "P5": 6}
+PRODUCER_STEPS = {"P0": 0, "P1": 1, "P2": 2, "P3": 3, "P3 half": 4, "P4": 5, "P5": 6, "P6": 17}
 CONSUMER_STEPS = {
     "R1": 7, "R3": 8, "R4": 9, "R5": 10, "W1": 11, "W2": 12, "W3": 13, "J1": 14, "J2": 15, "J3": 16,
 }  # fmt: skip

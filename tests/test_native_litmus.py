@@ -21,7 +21,7 @@ class Case(NamedTuple):
 
 
 def write_record(n: int, slots: int, weak: frozenset[str], tag: int = 0, fence_free: bool = False):
-    """P1 to P5 of seq n; the payload is two words of value n + tag."""
+    """P1 to P5 of seq n; the payload is two words of value n + tag, of which `b` lies beyond the record's first line."""
     slot, value = n % slots, n + tag
     word = "rel" if fence_free and "P3 relaxed" not in weak else "rlx"
     odd_order = "rel" if fence_free and "P1 relaxed" not in weak else "rlx"
@@ -35,6 +35,19 @@ def write_record(n: int, slots: int, weak: frozenset[str], tag: int = 0, fence_f
     steps += [W(f"a{slot}", word, value), W(f"b{slot}", word, value)]
     steps.append(W(f"stamp{slot}", "rlx" if "P4 relaxed" in weak else "rel", 2 * n + 2))
     steps.append(W("head", "rlx" if "P5 relaxed" in weak else "rel", n + 1))
+    return steps
+
+
+def with_p6(writer: list, slots: int, word: str, weak: frozenset[str], fence_free: bool) -> list:
+    """Put P6 behind each P5: the next slot's word is stored over itself."""
+    steps: list = []
+    for step in writer:
+        steps.append(step)
+        if isinstance(step, W) and step.loc == "head":
+            loc = f"{word}{step.value % slots}"
+            stored = [0, *(s.value for s in steps if isinstance(s, W) and s.loc == loc)]
+            value = step.value if "P6 stores what is to come" in weak else stored[-1]
+            steps.append(W(loc, "rel" if fence_free else "rlx", value))
     return steps
 
 
@@ -58,6 +71,7 @@ def read_record(n: int, slots: int, weak: frozenset[str], mark: str = "", fence_
 def publish_and_read(weak: frozenset[str], fence_free: bool = False) -> tuple[Program, Promise]:
     """A reader accepts the middle one of three records that go through one slot: both words are its own."""
     writer = [s for n in (1, 2, 3) for s in write_record(n, 1, weak, fence_free=fence_free)]
+    writer = with_p6(writer, 1, "b", weak, fence_free)
     return [writer, read_record(2, 1, weak, fence_free=fence_free)], lambda g: g["a"] == g["b"] == 2
 
 
@@ -149,6 +163,7 @@ def read_many(weak: frozenset[str], fence_free: bool = False) -> tuple[Program, 
     """
     slots = 3
     writer = [s for n in range(1, 7) for s in write_record(n, slots, weak, fence_free=fence_free)]
+    writer = with_p6(writer, slots, "a", weak, fence_free)
     word = "acq" if fence_free and "R3 relaxed" not in weak else "rlx"
     reader: list = [
         R("head", "rlx" if "first head relaxed" in weak else "acq", "h0"),
@@ -222,11 +237,28 @@ def restart_range(weak: frozenset[str]) -> tuple[Program, Promise]:
 CASES = {
     "publish and read": Case(
         publish_and_read,
-        ("no P1", "no P2", "P1 as release, no P2", "P4 relaxed", "R1 relaxed", "no R4", "no R5"),
+        (
+            "no P1",
+            "no P2",
+            "P1 as release, no P2",
+            "P4 relaxed",
+            "R1 relaxed",
+            "no R4",
+            "no R5",
+            "P6 stores what is to come",
+        ),
     ),
     "publish and read, fence-free": Case(
         publish_and_read_fence_free,
-        ("no P1", "P3 relaxed", "P4 relaxed", "R1 relaxed", "R3 relaxed", "no R5"),
+        (
+            "no P1",
+            "P3 relaxed",
+            "P4 relaxed",
+            "R1 relaxed",
+            "R3 relaxed",
+            "no R5",
+            "P6 stores what is to come",
+        ),
     ),
     "wait mode": Case(
         wait_mode,
@@ -252,6 +284,7 @@ CASES = {
             "no fence",
             "kept one too many",
             "no stamp written",
+            "P6 stores what is to come",
         ),
     ),
     "read_many, fence-free": Case(

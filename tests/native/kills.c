@@ -15,9 +15,11 @@
 
 #define SLOTS 256
 #define BATCH 16
+#define PUBLISHED_AT_ONCE 1024 /* more than a cache holds, so that most time goes into P3 */
 
 static struct rig rig;
 static int64_t hook_step = -1, hook_nth;
+static int is_batch = 1; /* publish by batches, or each record on its own */
 
 #ifdef TR_HOOKS
 void tr_hook(int step, int64_t seq) {
@@ -28,13 +30,17 @@ void tr_hook(int step, int64_t seq) {
 
 /* Publishes without end, or up to `last`; what it writes is filled before, so that most of its time is inside publish. */
 static void produce(int64_t last) {
-    static int64_t records[8][RIG_STRIDE_LIMIT / 8];
+    static int64_t records[PUBLISHED_AT_ONCE * RIG_STRIDE_LIMIT / 8];
     tr_producer producer = rig_producer(&rig, 1000000000LL);
     while (producer.next <= last) {
-        for (int i = 0; i < 8; i++) rig_fill(records[i], rig.stride, producer.next + i, rig.epoch);
-        for (int i = 0; i < 8 && producer.next <= last; i++) {
-            int64_t status = tr_publish(&producer, records[i]);
-            if (status == TR_WOULD_BLOCK) i--;
+        int64_t n = 0;
+        for (; n < PUBLISHED_AT_ONCE && producer.next + n <= last; n++) {
+            rig_fill(records + n * rig.stride / 8, rig.stride, producer.next + n, rig.epoch);
+        }
+        if (is_batch) {
+            tr_publish_batch(&producer, records, n); /* what found no room is filled again */
+        } else {
+            for (int64_t i = 0; i < n && tr_publish(&producer, records + i * rig.stride / 8) > 0; i++) {}
         }
     }
 }
@@ -202,6 +208,7 @@ static int run_stops(int64_t times, int64_t stride) {
 
 static void produce_then_die(int64_t step) {
     hook_step = step;
+    is_batch = 0;
     produce(4 * SLOTS);
 }
 

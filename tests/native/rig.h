@@ -54,20 +54,27 @@ static tr_reader rig_reader(const struct rig *rig) {
     return reader;
 }
 
-/* Word 1 carries the epoch; every other word but the stamp is a mix of seq, epoch and its place. */
+/* Word 1 carries the epoch; every other word but the stamp is a mix of seq, epoch and its place. Word 2 is a ts_recv far in
+ * the future and the upper half of word 3 a publish delta of 0, which is what tr_publish_batch makes of it. */
 static inline int64_t rig_word(int64_t seq, int64_t epoch, int64_t i) {
     return (int64_t)(((uint64_t)seq + ((uint64_t)epoch << 48)) * RIG_MIX + (uint64_t)i);
 }
 
+static inline int64_t rig_ts_recv(int64_t seq, int64_t epoch) { return (rig_word(seq, epoch, 2) & INT64_MAX) | 1LL << 62; }
+static inline int64_t rig_low_half(int64_t seq, int64_t epoch) { return rig_word(seq, epoch, 3) & UINT32_MAX; }
+
 static inline void rig_fill(int64_t *record, int64_t stride, int64_t seq, int64_t epoch) {
     record[1] = epoch;
-    for (int64_t i = 2; i < stride / 8; i++) record[i] = rig_word(seq, epoch, i);
+    record[2] = rig_ts_recv(seq, epoch);
+    record[3] = rig_low_half(seq, epoch);
+    for (int64_t i = 4; i < stride / 8; i++) record[i] = rig_word(seq, epoch, i);
 }
 
 /* True when every word is that of seq, in one and the same incarnation. */
 static inline int rig_is_whole(const int64_t *record, int64_t stride, int64_t seq) {
     int64_t wrong = record[0] ^ (2 * seq + 2);
-    for (int64_t i = 2; i < stride / 8; i++) wrong |= record[i] ^ rig_word(seq, record[1], i);
+    wrong |= (record[2] ^ rig_ts_recv(seq, record[1])) | (record[3] ^ rig_low_half(seq, record[1]));
+    for (int64_t i = 4; i < stride / 8; i++) wrong |= record[i] ^ rig_word(seq, record[1], i);
     return wrong == 0;
 }
 
