@@ -25,7 +25,8 @@ from collectors.decoder import BAD_FRAME, Subscription
 from collectors.diff_decoder import Diff, DiffDecoder
 from collectors.feed_decoder import EMPTY, request
 from collectors.instruments import Steps
-from shm.outlet import ENDS_FRAME, Reject
+from shm.forms import Form, FormKind, FormRule, take_frame
+from shm.outlet import DECODED, ENDS_FRAME, Reject
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
 _STREAMS = {"book": "depth@100ms", "trade": "trade", "ticker": "bookTicker"}
@@ -177,12 +178,29 @@ class BinanceSpot(DiffDecoder):
     heartbeat_s: ClassVar[float] = 0.0
     url: str = "wss://stream.binance.com:9443/stream"
     rest_url: str = "https://api.binance.com/api/v3"
+    forms: ClassVar[tuple[Form, ...]] = (
+        Form(
+            b'{"stream":"%_@trade","data":{"e":"trade","E":%n,"s":"%S","t":%i,"p":%p,"q":%q,"T":%t,'
+            b'"m":%m,"M":true}}',
+            FormKind.TRADE,
+            FormRule.ALLOWED,
+        ),
+        Form(
+            b'{"stream":"%_@depth@%nms","data":{"e":"depthUpdate","E":%t,"s":"%S","U":%f,"u":%l,'
+            b'"b":%b,"a":%a}}',
+            FormKind.ROWS,
+            FormRule.SPANS,
+        ),
+    )
     rest_levels: ClassVar[int] = 5000
     rest_rate: ClassVar[Rate] = Rate(per_s=0.3, burst=4.0)
     """A snapshot weighs 250 of the 6,000 that a minute has."""
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
+        taken = take_frame(self.known.handle, frame, len(frame), 0, ts_recv)
+        if taken >= 0:
+            return self._look(taken, ts_recv) if taken else DECODED
         if len(frame) > self.max_frame_bytes:
             return self._refuse(Reject.TOO_LARGE, ts_recv)
         # Spot's bookTicker alone has no event name; most frames are one, so the stream's name decides.
@@ -250,6 +268,7 @@ class BinanceSpot(DiffDecoder):
             if line.trade_kind is not None:
                 return self._decoded()
             line.trade_kind = type(data)
+            self.known.allow(line.place, type(data) is Trade)
         side = -1 if data.m else 1
         status = self._stage(line, 0, data.p, data.q, data.T, data.t, side, ts)
         if status:

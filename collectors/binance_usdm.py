@@ -14,6 +14,7 @@ from typing import ClassVar
 from collectors.allowance import Rate
 from collectors.binance_spot import AggregateTrade, BinanceSpot, Trade
 from collectors.diff_decoder import Diff
+from shm.forms import Form, FormKind, FormRule
 
 
 class BinanceUsdM(BinanceSpot):
@@ -21,6 +22,20 @@ class BinanceUsdM(BinanceSpot):
 
     url: str = "wss://fstream.binance.com/stream"
     rest_url: str = "https://fapi.binance.com/fapi/v1"
+    forms: ClassVar[tuple[Form, ...]] = (
+        Form(
+            b'{"stream":"%_@trade","data":{"e":"trade","E":%n,"T":%t,"s":"%S","t":%i,"p":%p,"q":%q,'
+            b'"X":"MARKET","m":%m}}',
+            FormKind.TRADE,
+            FormRule.ALLOWED,
+        ),
+        Form(
+            b'{"stream":"%_@depth@%nms","data":{"e":"depthUpdate","E":%t,"T":%n,"s":"%S","U":%f,"u":%l,'
+            b'"pu":%v,"b":%b,"a":%a}}',
+            FormKind.ROWS,
+            FormRule.PREVIOUS,
+        ),
+    )
     rest_levels: ClassVar[int] = 1000
     rest_rate: ClassVar[Rate] = Rate(per_s=1.5, burst=10.0)
     """A snapshot weighs 20 of the 2,400 that a minute has."""

@@ -19,6 +19,7 @@ spread say so, all of them): it is inverted. Trades of a message come newest fir
 is only held against our book and counted.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, final
 
 import msgspec
@@ -27,6 +28,7 @@ from collectors.decoder import BAD_FRAME, Subscription
 from collectors.feed_decoder import EMPTY, FeedDecoder, only_one, request
 from collectors.instruments import Steps
 from shm.feed import BOTH_SIDES, miss
+from shm.forms import Form, FormKind, FormRule, take_frame
 from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, Reject
 
 _UPDATE_ENDS = BOTH_SIDES | ENDS_FRAME
@@ -129,6 +131,26 @@ _decode_any = msgspec.json.Decoder(_Any).decode
 _decode_named = msgspec.json.Decoder(list[_Named]).decode
 
 
+def _forms() -> Iterator[Form]:
+    """Updates of one product and single trades, with and without the member that some connections add."""
+    for client in (b"", b'"client_id":"",'):
+        head = client + b'"timestamp":"%_","sequence_num":%l,"events":[{"type":"update",'
+        yield Form(
+            b'{"channel":"l2_data",' + head + b'"product_id":"%S","updates":%r}]}',
+            FormKind.ROWS,
+            FormRule.CONNECTION,
+            BOTH_SIDES,
+        )
+        yield Form(
+            b'{"channel":"market_trades",' + head + b'"trades":[{"product_id":"%S","trade_id":"%i",'
+            b'"price":%p,"size":%q,"time":%t,"side":"%s"}]}]}',
+            FormKind.TRADE,
+            FormRule.CONNECTION,
+            buy="SELL",
+            sell="BUY",
+        )
+
+
 class CoinbaseAdvanced(FeedDecoder):
     """Coinbase Advanced Trade, channels `book`, `trade` and `ticker`; heartbeats are always asked for."""
 
@@ -137,6 +159,7 @@ class CoinbaseAdvanced(FeedDecoder):
     heartbeat_s: ClassVar[float] = 1.0
     url: str = "wss://advanced-trade-ws.coinbase.com"
     rest_url: str = "https://api.coinbase.com/api/v3/brokerage"
+    forms: ClassVar[tuple[Form, ...]] = tuple(_forms())
 
     _expected = _UNKNOWN
     _late = (_UNKNOWN, _UNKNOWN)
@@ -145,6 +168,10 @@ class CoinbaseAdvanced(FeedDecoder):
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
+        taken = take_frame(self.known.handle, frame, len(frame), self._expected, ts_recv)
+        if taken >= 0:
+            self._expected += 1
+            return self._look(taken, ts_recv) if taken else DECODED
         if len(frame) > self.max_frame_bytes:
             return self._refuse(Reject.TOO_LARGE, ts_recv)
         try:

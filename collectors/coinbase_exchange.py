@@ -18,11 +18,11 @@ from typing import Annotated, ClassVar, Literal, final
 import msgspec
 
 from collectors.decoder import BAD_FRAME, Subscription
-from collectors.feed_decoder import EMPTY, FeedDecoder, FeedLine, request
-from collectors.instrument_line import InstrumentLine
-from collectors.instruments import Instrument, Steps
+from collectors.feed_decoder import EMPTY, FeedDecoder, request
+from collectors.instruments import Steps
 from shm.feed import BOTH_SIDES, miss
-from shm.outlet import ENDS_FRAME, SNAPSHOT, Outlet, Reject
+from shm.forms import Form, FormKind, FormRule, take_frame
+from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, Reject
 
 _UPDATE = BOTH_SIDES | ENDS_FRAME
 _TAKER_SIDES = {"buy": -1, "sell": 1}
@@ -97,19 +97,6 @@ _decode_data = msgspec.json.Decoder(_Update | _Snapshot | _Match | _LastMatch | 
 _decode_any = msgspec.json.Decoder(_Any).decode
 
 
-class ExchangeLine(FeedLine):
-    """An instrument that knows its last update."""
-
-    __slots__ = ("newest", "time")
-
-    def __init__(self, instrument: Instrument, outlet: Outlet, index: int) -> None:
-        super().__init__(instrument, outlet, index)
-        self.newest = b""
-        """The last update's frame."""
-        self.time = b""
-        """Its time: text of one form, so that it compares as text."""
-
-
 class _Product(msgspec.Struct, gc=False):
     id: str
     base_increment: str
@@ -128,11 +115,28 @@ class CoinbaseExchange(FeedDecoder):
     heartbeat_s: ClassVar[float] = 1.0
     url: str = "wss://ws-feed.exchange.coinbase.com"
     rest_url: str = "https://api.exchange.coinbase.com"
-    line_type: ClassVar[type[InstrumentLine]] = ExchangeLine
-    instruments: dict[str, ExchangeLine]  # type: ignore[assignment]
+    forms: ClassVar[tuple[Form, ...]] = (
+        Form(
+            b'{"type":"l2update","product_id":"%S","changes":%r,"time":%t}',
+            FormKind.ROWS,
+            FormRule.NEWER,
+            BOTH_SIDES,
+        ),
+        Form(
+            b'{"type":"match","trade_id":%i,"maker_order_id":"%_","taker_order_id":"%_","side":"%s",'
+            b'"size":%q,"price":%p,"product_id":"%S","sequence":%n,"time":%t}',
+            FormKind.TRADE,
+            FormRule.NEXT_ID,
+            buy="sell",
+            sell="buy",
+        ),
+    )
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
+        taken = take_frame(self.known.handle, frame, len(frame), 0, ts_recv)
+        if taken >= 0:
+            return self._look(taken, ts_recv) if taken else DECODED
         if len(frame) > self.max_frame_bytes:
             return self._refuse(Reject.TOO_LARGE, ts_recv)
         try:
@@ -187,13 +191,14 @@ class CoinbaseExchange(FeedDecoder):
         line = self.instruments[symbol]
         time = bytes(message.time)
         if line.live.is_valid:
-            if frame == line.newest:
+            newest, newest_time = self.known.kept(line.place)
+            if frame == newest:
                 return self.outlet.count(Reject.DUPLICATE)
-            if len(time) == len(line.time) and time < line.time:
+            # Times are texts of one form, so that they compare as text.
+            if len(time) == len(newest_time) and time < newest_time:
                 self._suspect(symbol, line, ts)
                 return self.outlet.count(Reject.LATE)
-        line.newest = frame
-        line.time = time
+        self.known.keep(line.place, frame, time)
         rows = bytes(message.changes)
         return self._rows(symbol, line, _UPDATE, rows, b"", time, 0, 0, ts)
 
@@ -202,7 +207,7 @@ class CoinbaseExchange(FeedDecoder):
         if self._book_line(symbol) is None:
             return self._refuse(Reject.UNKNOWN_SYMBOL, ts, is_loss=False)
         line = self.instruments[symbol]
-        line.newest = line.time = b""
+        self.known.keep(line.place, b"", b"")
         bids, asks, time = bytes(message.bids), bytes(message.asks), bytes(message.time)
         return self._rows(symbol, line, SNAPSHOT | ENDS_FRAME, bids, asks, time, 0, 0, ts)
 

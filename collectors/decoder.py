@@ -16,7 +16,7 @@ doubling to 30 s), for ever.
 
 **How to add a venue** Derive from `Decoder`; write typed msgspec Structs for the envelope and leave level
 arrays as `msgspec.Raw`; hand their bytes to `apply_levels` with the flags that fit; register the class in
-`collectors.venues`.
+`collectors.venues`. Name the frames that come most as `forms` when all else is right: they cost a third then.
 """
 
 from abc import ABC, abstractmethod
@@ -30,6 +30,7 @@ from collectors.instrument_line import InstrumentLine
 from collectors.instruments import InstrumentTable, Steps
 from layouts import GapReason, InstrumentState, StateReason
 from shm.errors import ConfigurationError
+from shm.forms import Form, Forms, told
 from shm.outlet import DECODED, SNAPSHOT, WIDER, Outlet, Reject, apply_levels
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -79,6 +80,8 @@ class Decoder(ABC):
     heartbeat_s: ClassVar[float]
     """The connection is silent when nothing came for this long."""
     line_type: ClassVar[type[InstrumentLine]] = InstrumentLine
+    forms: ClassVar[tuple[Form, ...]] = ()
+    """The frames that come most, for `take_frame`."""
 
     def __init__(
         self,
@@ -97,6 +100,8 @@ class Decoder(ABC):
         self.steps = dict(steps or {})
         self.outbox: list[bytes] = []
         self.instruments: dict[str, InstrumentLine] = {}
+        self.known = Forms(outlet, max_frame_bytes, self.forms)
+        self._symbols: dict[int, str] = {}
         self.rest_wanted: list[str] = []
         """URLs to fetch; the session hands each answer to `rest_response` and takes them off."""
         self.notices: list[str] = []
@@ -219,9 +224,10 @@ class Decoder(ABC):
                 steps = self.steps.get(instrument.symbol)
                 if steps:
                     self.table.describe(instrument, steps)
-                self.instruments[instrument.symbol] = self.line_type(
-                    instrument, self.outlet, self.table.index_of(instrument)
-                )
+                line = self.line_type(instrument, self.outlet, self.table.index_of(instrument))
+                line.place = self.known.enter(instrument.symbol, line.live)
+                self._symbols[line.place] = instrument.symbol
+                self.instruments[instrument.symbol] = line
 
     def _take_steps(self, steps: dict[str, Steps]) -> int:
         """Take up ticks and lots; where any symbol may come, those of unknown ones wait for it."""
@@ -287,6 +293,18 @@ class Decoder(ABC):
             self._open_version(line, ts)
             return True
         return False
+
+    def _look(self, taken: int, ts: int) -> int:
+        """Go on after `take_frame` has told something: a refusal, or an update of an instrument that is watched."""
+        place, is_trades, status = told(taken)
+        if is_trades:
+            return status
+        symbol = self._symbols[place]
+        return self._looked(symbol, self.instruments[symbol], status, ts)
+
+    def _looked(self, symbol: str, line: InstrumentLine, status: int, ts: int) -> int:
+        """Go on after a book update that was taken by its form."""
+        return self._book_failed(symbol, line, status, ts) if status else DECODED
 
     def _book_failed(self, symbol: str, line: InstrumentLine, status: int, ts: int) -> int:
         """Go on after a book frame that was refused in C, where it was counted and its GAP published."""

@@ -52,14 +52,12 @@ class Diff(NamedTuple):
 class DiffLine(FeedLine):
     """An instrument with diffs that wait, and the venue's tops that wait for the diff with their number."""
 
-    __slots__ = ("is_straddled", "reached", "ticker_seq", "tickers", "top", "trade_kind", "waiting")
+    __slots__ = ("reached", "ticker_seq", "tickers", "top", "trade_kind", "waiting")
 
     def __init__(self, instrument: Instrument, outlet: Outlet, index: int) -> None:
         super().__init__(instrument, outlet, index)
         self.seq = NOT_SYNCED
         self.waiting: deque[Diff] = deque(maxlen=BUFFER_FRAMES)
-        self.is_straddled = False
-        """A diff has been applied since the snapshot."""
         self.tickers: deque[tuple[int, Texts]] = deque(maxlen=BUFFER_FRAMES)
         self.trade_kind: type | None = None
         """Which of several trade streams is published."""
@@ -69,6 +67,15 @@ class DiffLine(FeedLine):
         """The venue's newest top that the book should have reached."""
         self.reached: deque[tuple[int, Any]] = deque(maxlen=BUFFER_FRAMES)
         """Numbers and tops of the book that no later ticker has confirmed to be comparable."""
+
+    @property
+    def is_straddled(self) -> bool:
+        """A diff has been applied since the snapshot; kept in C, where forms ask for it."""
+        return bool(self.handle.is_chained)
+
+    @is_straddled.setter
+    def is_straddled(self, is_so: bool) -> None:
+        self.handle.is_chained = is_so
 
 
 class DiffDecoder(FeedDecoder):
@@ -126,6 +133,16 @@ class DiffDecoder(FeedDecoder):
             line.seq = NOT_SYNCED
         elif line.ticker_seq:
             self._reach(line)
+        return status
+
+    def _looked(self, symbol: str, line: InstrumentLine, status: int, ts: int) -> int:
+        """Go on after a diff that was taken by its form."""
+        super()._looked(symbol, line, status, ts)
+        diff_line = self.instruments[symbol]
+        if status:
+            diff_line.seq = NOT_SYNCED
+        elif diff_line.ticker_seq:
+            self._reach(diff_line)
         return status
 
     def _hole(self, symbol: str, line: DiffLine, diff: Diff) -> None:
@@ -215,6 +232,8 @@ class DiffDecoder(FeedDecoder):
             return
         reached = line.reached
         line.tickers.append((seq, texts))
+        if not line.ticker_seq:
+            self.known.watch(line.place)
         line.ticker_seq = seq
         while reached and reached[0][0] < seq:
             self._check_top(line, *reached.popleft())
@@ -245,6 +264,7 @@ class DiffDecoder(FeedDecoder):
         line.reached.clear()
         line.top = None
         line.ticker_seq = 0
+        self.known.watch(line.place, False)
 
     def _blamed(self, symbol: str | None, ts: int) -> None:
         """A broken diff: its book is lost where the symbol is told, and the rest find out by their numbers."""

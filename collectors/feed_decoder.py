@@ -16,10 +16,9 @@ import msgspec
 
 from collectors.decoder import Decoder
 from collectors.instrument_line import InstrumentLine
-from collectors.instruments import Instrument
 from layouts import GapReason, InstrumentState, StateReason
 from shm.feed import apply_rows, compare_top, fits_wanted, lose, top_of, widen
-from shm.outlet import DECODED, SNAPSHOT, WIDER, Outlet, Reject, stage_trade
+from shm.outlet import DECODED, SNAPSHOT, WIDER, Reject, stage_trade
 
 EMPTY = msgspec.Raw(b"")
 WHOLE_BOOK = frozenset({0})
@@ -29,11 +28,16 @@ WHOLE_BOOK = frozenset({0})
 class FeedLine(InstrumentLine):
     """An instrument whose book frames are numbered."""
 
-    __slots__ = ("seq",)
+    __slots__ = ()
 
-    def __init__(self, instrument: Instrument, outlet: Outlet, index: int) -> None:
-        super().__init__(instrument, outlet, index)
-        self.seq = 0
+    @property
+    def seq(self) -> int:
+        """The venue's number of the last frame that the book contains; kept in C, where forms set it too."""
+        return int(self.handle.seq)
+
+    @seq.setter
+    def seq(self, number: int) -> None:
+        self.handle.seq = number
 
 
 class FeedDecoder(Decoder):
@@ -95,6 +99,12 @@ class FeedDecoder(Decoder):
         if flags & SNAPSHOT:
             line.ask_at = 0
         return DECODED
+
+    def _looked(self, symbol: str, line: InstrumentLine, status: int, ts: int) -> int:
+        """Go on after a book update that was taken by its form."""
+        if status:
+            self.instruments[symbol].seq = 0
+        return super()._looked(symbol, line, status, ts)
 
     def _widen(self, line: InstrumentLine, ts: int, keeps_book: bool = True) -> None:
         """Open the version that the last frame asked for."""

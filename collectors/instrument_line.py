@@ -24,6 +24,7 @@ class InstrumentLine:
         "has_book",
         "instrument",
         "live",
+        "place",
     )
 
     def __init__(self, instrument: Instrument, outlet: Outlet, index: int) -> None:
@@ -34,6 +35,8 @@ class InstrumentLine:
         """A book of this instrument is subscribed or was seen: it counts, and is asked for again."""
         self.book_channel = ""
         """The venue's name of the book channel where it has one; "" before it is known."""
+        self.place = 0
+        """Among the decoder's known symbols (`shm.forms`)."""
         self.ask_at = 0
         """When to ask again; 0: no snapshot is outstanding."""
         self._asked_at = 0

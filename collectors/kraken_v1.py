@@ -25,7 +25,9 @@ import msgspec
 from collectors import kraken_pairs
 from collectors.decoder import BAD_FRAME, Decoder, Subscription
 from collectors.instrument_line import InstrumentLine
+from shm.forms import Form, FormKind, take_frame
 from shm.outlet import (
+    DECODED,
     ENDS_FRAME,
     SNAPSHOT,
     WITH_CHECKSUM,
@@ -64,6 +66,15 @@ class _Data(msgspec.Struct, array_like=True, gc=False):
     fourth: str = ""
 
 
+_FORMS = (
+    *(
+        Form(b"[%n," + sides + b',"c":"%c"},"book-%d","%S"]', FormKind.LEVELS, flags=WITH_CHECKSUM)
+        for sides in (b'{"a":%a', b'{"b":%b', b'{"a":%a},{"b":%b')
+    ),
+    Form(b'[%n,%x,"trade","%S"]', FormKind.TRADE_ROWS),
+)
+
+
 class _Event(msgspec.Struct, gc=False):
     """Everything that is no array."""
 
@@ -92,9 +103,13 @@ class KrakenV1(Decoder):
     depths: ClassVar[frozenset[int]] = frozenset(_DEPTHS.values())
     default_depth: ClassVar[int] = 10
     heartbeat_s: ClassVar[float] = 1.0
+    forms: ClassVar[tuple[Form, ...]] = _FORMS
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
+        taken = take_frame(self.known.handle, frame, len(frame), 0, ts_recv)
+        if taken >= 0:
+            return self._look(taken, ts_recv) if taken else DECODED
         if len(frame) > self.max_frame_bytes:
             return self._refuse(Reject.TOO_LARGE, ts_recv)
         try:

@@ -26,6 +26,7 @@ from collectors import kraken_pairs
 from collectors.decoder import BAD_FRAME, Decoder, Subscription
 from collectors.instrument_line import InstrumentLine
 from collectors.instruments import Steps
+from shm.forms import Form, FormKind, take_frame
 from shm.outlet import (
     DECODED,
     ENDS_FRAME,
@@ -43,6 +44,22 @@ _UPDATE = WITH_CHECKSUM
 _UPDATE_ENDS = WITH_CHECKSUM | ENDS_FRAME
 _SNAPSHOT = WITH_CHECKSUM | SNAPSHOT
 _OTHER_CHANNELS = frozenset({"ticker", "ohlc", "level3", "executions", "balances"})
+
+_UPDATE_OF = b',"type":"update","data":[{"symbol":"%S",'
+_FORMS = (
+    Form(
+        b'{"channel":"book"' + _UPDATE_OF + b'"bids":%b,"asks":%a,"checksum":%c,"timestamp":%t}]}',
+        FormKind.LEVELS,
+        flags=WITH_CHECKSUM,
+    ),
+    Form(
+        b'{"channel":"trade"' + _UPDATE_OF + b'"side":"%s","price":%p,"qty":%q,'
+        b'"ord_type":"%_","trade_id":%i,"timestamp":%t}]}',
+        FormKind.TRADE,
+        buy="buy",
+        sell="sell",
+    ),
+)
 
 _Type = Literal["snapshot", "update"]
 
@@ -137,9 +154,13 @@ class KrakenV2(Decoder):
     depths: ClassVar[frozenset[int]] = frozenset({10, 25, 100, 500, 1000})
     default_depth: ClassVar[int] = 10
     heartbeat_s: ClassVar[float] = 1.0
+    forms: ClassVar[tuple[Form, ...]] = _FORMS
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
+        taken = take_frame(self.known.handle, frame, len(frame), 0, ts_recv)
+        if taken >= 0:
+            return self._look(taken, ts_recv) if taken else DECODED
         if len(frame) > self.max_frame_bytes:
             return self._refuse(Reject.TOO_LARGE, ts_recv)
         try:

@@ -15,6 +15,7 @@
 #include "book.h"
 #include "decimal.h"
 #include "live_api.h"
+#include "plain_text.h"
 #include "timestamp.h"
 
 struct tr_level_scan {
@@ -57,11 +58,8 @@ static inline int tr_read_number(const char **at, const char *end, struct tr_dec
 /* Step over a scalar that we do not know. */
 static inline const char *tr_skip_scalar(const char *p, const char *end) {
     p = tr_skip_space(p, end);
-    if (p < end && *p == '"') {
-        for (p++; p < end && *p != '"'; p++)
-            p += *p == '\\';
-        return p < end ? p + 1 : NULL;
-    }
+    if (p < end && *p == '"')
+        return tr_string_end(p + 1, end);
     if (p >= end || *p == '[' || *p == '{')
         return NULL;
     while (p < end && *p != ',' && *p != '}' && *p != ']')

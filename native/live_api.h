@@ -53,7 +53,8 @@ enum tr_frame_flags {
 /* Where a collector's records go, its counts and its scratch memory; shared by all its instruments. One thread. */
 typedef struct tr_outlet tr_outlet;
 
-/* One instrument. The fields up to `tail` may be read at any time; they are set by the calls below only. */
+/* One instrument. The fields up to `tail` may be read at any time; but for `seq` and `is_chained` they are set by the
+   calls below only. */
 typedef struct tr_live {
     int64_t instrument_id;
     int64_t state;
@@ -68,6 +69,8 @@ typedef struct tr_live {
     int64_t frame_no;
     int64_t ts_event;
     int64_t last_trade_id;
+    int64_t seq;        /* the venue's number of the last frame that the book contains; the decoder's to set */
+    int64_t is_chained; /* the decoder's word that frames by number may follow */
     void *book;
     tr_outlet *outlet;
     struct tr_live_tail *tail;

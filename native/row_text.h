@@ -132,14 +132,14 @@ static inline int tr_read_row_object(const char **at, const char *end, struct tr
         if (!(p = tr_expect(p, end, '"')))
             return TR_FRAME_UNEXPECTED_SHAPE;
         const char *name = p;
-        while (p < end && *p != '"')
-            p++;
-        const int64_t bytes = p - name;
-        if (p >= end || !(p = tr_expect(p + 1, end, ':')))
+        if (!(p = tr_string_end(p, end)))
+            return TR_FRAME_UNEXPECTED_SHAPE;
+        const int64_t bytes = p - name - 1;
+        if (!(p = tr_expect(p, end, ':')))
             return TR_FRAME_UNEXPECTED_SHAPE;
         const struct tr_row_key *key = tr_row_keys;
         const struct tr_row_key *past = tr_row_keys + sizeof tr_row_keys / sizeof *tr_row_keys;
-        while (key < past && (key->bytes != bytes || memcmp(key->text, name, (size_t)bytes) != 0))
+        while (key < past && (key->bytes != bytes || !tr_same_bytes(key->text, name, bytes)))
             key++;
         if (key < past) {
             const int status = tr_read_row_value(&p, end, scan, row, key->field);

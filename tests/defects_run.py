@@ -16,6 +16,7 @@ from kraken_frames import ASKS, BETTER_BID, BIDS, SNAPSHOTS, update
 from collectors.synthetic import SyntheticSpec, synthetic_frames
 from layouts import Kind, Mark
 from shm.book import ASK, BID, Book
+from shm.forms import Forms
 
 FRAMES = 700
 
@@ -102,8 +103,70 @@ def details(protocol: str) -> list[str]:
     return found
 
 
+UPDATE = '{"type":"l2update","product_id":"A","changes":[["buy","9.9","%s"]],"time":"%s"}'
+TRADE = (
+    '{"stream":"a@trade","data":{"e":"trade","E":1,"T":1700000000000,"s":"A","t":%d,"p":"10.0",'
+    '"q":"%s","X":"MARKET","m":%s}}'
+)
+DIFF = (
+    '{"stream":"a@depth@0ms","data":{"e":"depthUpdate","E":1700000000000,"T":1,"s":"A","U":%d,"u":%d,'
+    '"pu":%d,"b":[["9.9","%d"]],"a":[]}}'
+)
+AGGREGATE = (
+    '{"stream":"b@aggTrade","data":{"e":"aggTrade","E":1,"a":7,"s":"B","p":"10.0","q":"1.5","f":1,"l":2,'
+    '"T":1700000000000,"m":true}}'
+)
+FORMED = {
+    "coinbase_exchange": [
+        '{"type":"snapshot","product_id":"A","bids":[["9.8","1"]],"asks":[["10.1","1"]]}',
+        UPDATE % ("2.5", "2021-04-17T16:44:07.1Z"),
+        UPDATE % ("2.5", "2021-04-17T16:44:07.1Z"),
+        UPDATE % ("3.5", "2021-04-17T16:44:07.2Z"),
+        UPDATE % ("4.5", "2021-04-17T16:44:07.1Z"),
+    ],
+    "binance_usdm": [
+        *(TRADE % (7 + i, "1.5", side) for i, side in enumerate(("true", "false", "true"))),
+        TRADE % (9, "1.5", "true"),
+        AGGREGATE,
+        TRADE.replace('"A"', '"B"') % (8, "1.5", "true"),
+        TRADE % (10, "1.55", "true"),
+        DIFF % (1, 3, 0, 4),
+        {"lastUpdateId": 2, "bids": [["9.8", "1"]], "asks": [["10.1", "1"]]},
+        *(DIFF % (n, n + 1, n - 1, n) for n in (4, 6, 8)),
+        DIFF % (12, 13, 11, 5),
+    ],
+}
+
+
+def forms(venue: str) -> list[str]:
+    """What forms take ends as it does without them: statuses, counts and records."""
+    made = []
+    for with_forms in (True, False):
+        pipeline = Pipeline(venue)
+        if not with_forms:
+            pipeline.decoder.known = Forms(pipeline.outlet, 1 << 20, ())
+        statuses = []
+        for frame in FORMED[venue]:
+            if isinstance(frame, dict):
+                url = "https://x/depth?symbol=A"
+                pipeline.decoder.rest_response(url, json.dumps(frame).encode(), pipeline.ts)
+            else:
+                statuses.append(pipeline.feed(frame))
+        events = pipeline.events()
+        names = [name for name in events.dtype.names if name not in ("stamp", "publish_delta_ns")]
+        records = [tuple(event) for event in events[names].tolist()]
+        made.append((statuses, pipeline.counts, records))
+        taken = pipeline.decoder.known.taken
+        pipeline.close()
+        if (taken > 0) is not with_forms:
+            return [f"{venue}: {taken} frames were taken by forms"]
+    return [f"{venue}: forms make something else of a frame"] if made[0] != made[1] else []
+
+
 def main() -> None:
     findings = []
+    for venue in FORMED:
+        findings += forms(venue)
     for protocol in ("kraken_v1", "kraken_v2"):
         for check in (market, refusals, details):
             try:

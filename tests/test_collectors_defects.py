@@ -71,6 +71,37 @@ DEFECTS = {
         "o->records[n - 1].marks |= TR_MARK_LAST_IN_FRAME;",
         "o->records[0].marks |= TR_MARK_LAST_IN_FRAME;",
     ),
+    "a form asks for no chain": (
+        "live_forms.c",
+        "return l->is_chained && m->previous == l->seq;",
+        "return l->is_chained;",
+    ),
+    "a form takes a frame twice": (
+        "live_forms.c",
+        "if (known->kept_bytes == bytes && tr_same_bytes",
+        "if (known->kept_bytes == bytes + 1 && tr_same_bytes",
+    ),
+    "a form takes an older frame": (
+        "live_forms.c",
+        "(size_t)time->bytes) >= 0;",
+        "(size_t)time->bytes) != 1 << 20;",
+    ),
+    "a form knows makers for takers": (
+        "form_text.h",
+        "*side = -1;\n        return p + 4;",
+        "*side = 1;\n        return p + 4;",
+    ),
+    "a form forgets the number": ("live_forms.c", "l->seq = m->last;", "l->seq = m->first;"),
+    "a form takes trades that are not its": (
+        "live_forms.c",
+        "return known->is_allowed != 0;",
+        "return known->is_allowed == 0;",
+    ),
+    "a form's trade is staged and kept back": (
+        "live_forms.c",
+        "if (status) {\n        tr_outlet_abandon(f->outlet);\n        return TR_FORM_NONE;",
+        "if (status) {\n        tr_outlet_abandon(f->outlet);\n        return TR_FRAME_OK;",
+    ),
     "excess digits are dropped": (
         "decimal.h",
         "if (-up > TR_SCALE_MAX || d->mantissa % tr_power_of_ten[-up])",
