@@ -1,7 +1,7 @@
 """Verbs that look: mem, bench, audit, replay, config."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import Parameter
@@ -13,37 +13,81 @@ from ops.topology import load_topology
 from shm.errors import ConfigurationError, NoRing
 from shm.registry import DEFAULT_INSTANCE, read_instance
 
+if TYPE_CHECKING:
+    from ops.capacity import Need
+    from ops.mem import ProcessRow, RingRow, Room
+
 
 @app.command
 def mem(
     config: ConfigFile = None, instance: InstanceName = DEFAULT_INSTANCE, json: Json = False
 ) -> int:
-    """Show what the rings take in /dev/shm, and what each running process takes of its own."""
+    """Show what the rings take in /dev/shm, how long each holds its peak rate, what each running process takes of its own.
+
+    Exit 1 when the rings do not fit, or a ring is too small for a reader that may be away.
+    """
+    from ops import capacity
     from ops import mem as memory
 
     topology = load_topology(config) if config else _topology_of(instance)
     rings = memory.ring_rows(topology)
-    processes = memory.process_rows(instance)
-    total = sum(row.n_bytes for row in rings)
+    needs = capacity.needs(topology, {} if config else capacity.measured(instance))
+    processes = memory.process_rows(topology.instance)
+    room = memory.room(topology)
     if json:
         show.as_json(
             {
                 "rings": [row._asdict() for row in rings],
-                "rings_bytes": total,
+                "rings_bytes": sum(row.n_bytes for row in rings),
+                "budget_bytes": memory.LIMIT_BYTES,
+                "room": room._asdict(),
+                "needs": [need._asdict() | {"is_enough": need.is_enough} for need in needs],
                 "processes": [row._asdict() for row in processes],
             }
         )
-        return OK
+    else:
+        _show_memory(rings, needs, processes)
+    return _complain_of_memory(sum(row.n_bytes for row in rings), room, needs)
+
+
+def _show_memory(
+    rings: list["RingRow"], needs: list["Need"], processes: list["ProcessRow"]
+) -> None:
+    total = sum(row.n_bytes for row in rings)
     shown = [(row.ring, row.layout, row.slots, row.n_bytes / 2**20) for row in rings]
     columns = ["ring", "layout", "slots", "MiB in /dev/shm"]
     show.table(columns, [*shown, ("total", "", None, total / 2**20)])
+    if needs:
+        show.say()
+        away = [
+            (n.ring, n.reader, n.slots, n.per_s, n.holds_s, n.needs_s, n.is_enough) for n in needs
+        ]
+        show.table(["ring", "reader", "slots", "peak/s", "holds s", "needs s", "enough"], away)
     if processes:
         own = [
             (p.worker, p.pid, p.rss_anon_bytes / 2**20, p.rss_file_bytes / 2**20) for p in processes
         ]
         show.say()
         show.table(["worker", "pid", "RssAnon MiB", "RssFile MiB"], own)
-    return OK
+
+
+def _complain_of_memory(total: int, room: "Room", needs: list["Need"]) -> int:
+    """Say what is wrong; returns the exit status."""
+    from ops.mem import LIMIT_BYTES
+
+    if total > LIMIT_BYTES:
+        show.complain(
+            f"the rings take {total / 2**20:.1f} MiB, more than {LIMIT_BYTES >> 20}: many containers give /dev/shm 64 MiB"
+        )
+    small = [need.advice for need in needs if not need.is_enough]
+    if room.needed_bytes > room.free_bytes:
+        small.append(
+            f"/dev/shm has {room.free_bytes / 2**20:.1f} MiB free, {room.needed_bytes / 2**20:.1f} MiB are needed: "
+            "lower the slots or enlarge it (mount -o remount,size=256m /dev/shm)"
+        )
+    for advice in small:
+        show.complain(advice)
+    return UNWELL if small else OK
 
 
 @bench.command(name="ring")

@@ -38,12 +38,15 @@ def up(
     foreground
         Stay, and log to the terminal; end with SIGTERM or Ctrl-C.
     """
-    from ops import launch
+    from ops import capacity, launch
     from shm.worker import configure_logs
 
     if names:
         return _ask(instance or DEFAULT_INSTANCE, "up", names, json)
     topology = load_topology(config, instance=instance)
+    for need in capacity.needs(topology):
+        if not need.is_enough:
+            show.complain(need.advice)
     if foreground:
         configure_logs()
         launch.supervise(topology)

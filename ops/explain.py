@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ops import mem
+from ops import capacity, mem
 from ops.options import Topology
 from ops.topology import SHIPPED
 from shm.errors import ConfigurationError
@@ -95,6 +95,7 @@ def warnings_of(topology: Topology) -> list[str]:
         found.append(
             f"the rings take {total / 2**20:.1f} MiB; many containers give /dev/shm only 64 MiB"
         )
+    found += [need.advice for need in capacity.needs(topology) if not need.is_enough]
     return found
 
 

@@ -5,13 +5,16 @@ RssFile of its /proc/<pid>/status, in which shared memory (RssShmem) does not co
 """
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from layouts import BOOK, EVENT, FEATURES, INSTRUMENT, POSITION, describe
-from ops.options import Topology
+from ops.child import child_environment
+from ops.options import OwnOptions, Topology
 from ops.status import read_children
 from shm._native import lib
 from shm.errors import AttachError, NoSpace
@@ -22,6 +25,15 @@ LIMIT_BYTES = 48 << 20
 """What the rings of the default topology may take: many containers give /dev/shm 64 MiB."""
 SMALL_BYTES = 2 << 20
 """Room for what is small and not in the table: counters, locks, sockets, the run description."""
+OWN_RECORD = (256, 1024)
+OWN_TIMEOUT_S = 30.0
+_DESCRIBE = """
+import sys
+from consumers.own import find_consumer
+from layouts import describe
+output = find_consumer(*sys.argv[1:]).output
+print(output.itemsize, len(describe(output)))
+"""
 
 
 class RingRow(NamedTuple):
@@ -31,6 +43,13 @@ class RingRow(NamedTuple):
     layout: str
     slots: int
     n_bytes: int
+
+
+class Room(NamedTuple):
+    """Whether the rings fit."""
+
+    needed_bytes: int
+    free_bytes: int
 
 
 class ProcessRow(NamedTuple):
@@ -58,7 +77,44 @@ def ring_rows(topology: Topology) -> list[RingRow]:
         rows.append(_row("features.features", "features", FEATURES, topology.features.slots))
     if topology.pnl.enabled:
         rows.append(_row("pnl.positions", "position", POSITION, topology.pnl.slots))
+    rows += [
+        _sized(f"{name}.rows", "own", *own_record(own), own.slots)
+        for name, own in topology.consumers.items()
+        if own.enabled
+    ]
     return rows
+
+
+def own_record(own: OwnOptions) -> tuple[int, int]:
+    """Return the bytes of a row of one's own consumer, and those of its description.
+
+    Its module is imported in a process of its own: it may do anything. Where it cannot be imported the worker will say why;
+    until then its rows are counted with OWN_RECORD.
+    """
+    command = [sys.executable, "-P", "-c", _DESCRIBE, own.consumer, own.folder]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=child_environment(),
+            timeout=OWN_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        return OWN_RECORD
+    if done.returncode:
+        return OWN_RECORD
+    stride, description = done.stdout.split()[-2:]
+    return int(stride), int(description)
+
+
+def room(topology: Topology) -> Room:
+    """Return what the rings need in /dev/shm beside what is there already, and what is free."""
+    needed = sum(row.n_bytes for row in ring_rows(topology)) + SMALL_BYTES
+    there = sum(_file_bytes(file) for file in files_of(topology.instance))
+    state = os.statvfs(SHM_DIRECTORY)
+    return Room(max(0, needed - there), state.f_bavail * state.f_frsize)
 
 
 def check_room(topology: Topology) -> None:
@@ -67,14 +123,11 @@ def check_room(topology: Topology) -> None:
     Raises:
         NoSpace: what is needed, what is free, what to do.
     """
-    needed = sum(row.n_bytes for row in ring_rows(topology)) + SMALL_BYTES
-    there = sum(_file_bytes(file) for file in files_of(topology.instance))
-    state = os.statvfs(SHM_DIRECTORY)
-    free = state.f_bavail * state.f_frsize
-    if needed - there > free:
+    needed_bytes, free_bytes = room(topology)
+    if needed_bytes > free_bytes:
         raise NoSpace(
-            f"{SHM_DIRECTORY} has {free / 2**20:.1f} MiB free and the rings of instance {topology.instance!r} need "
-            f"{(needed - there) / 2**20:.1f} MiB; enlarge it (mount -o remount,size=256m {SHM_DIRECTORY}; in a "
+            f"{SHM_DIRECTORY} has {free_bytes / 2**20:.1f} MiB free and the rings of instance {topology.instance!r} need "
+            f"{needed_bytes / 2**20:.1f} MiB; enlarge it (mount -o remount,size=256m {SHM_DIRECTORY}; in a "
             "container --shm-size=256m), remove what a dead run left (`tickring down`), or lower the slots in the TOML"
         )
 
@@ -94,7 +147,11 @@ def process_row(worker: str, pid: int) -> ProcessRow | None:
 
 
 def _row(ring: str, layout: str, dtype: np.dtype, slots: int) -> RingRow:
-    n_bytes = int(lib.tr_data_bytes(dtype.itemsize, slots, len(describe(dtype))))
+    return _sized(ring, layout, dtype.itemsize, len(describe(dtype)), slots)
+
+
+def _sized(ring: str, layout: str, stride: int, description_bytes: int, slots: int) -> RingRow:
+    n_bytes = int(lib.tr_data_bytes(stride, slots, description_bytes))
     if not ring.endswith(")"):
         n_bytes += int(lib.tr_control_bytes())
     return RingRow(ring, layout, slots, n_bytes)

@@ -118,6 +118,7 @@ class CollectorOptions(WorkerOptions, kw_only=True, forbid_unknown_fields=True):
     event_slots: int = 65_536
     book_slots: int = 1_024
     instrument_slots: int = 4_096
+    records_per_s: Positive = 1500.0
     max_frame_bytes: Annotated[int, Meta(ge=4096)] = 16 << 20
     capture: bool = False
     ticks: dict[str, Steps] = {}
@@ -148,6 +149,7 @@ class FeaturesOptions(WorkerOptions):
 
     inputs: tuple[str, ...] = ("*.events",)
     slots: int = 32_768
+    rows_per_s: Positive = 500.0
     checkpoint_s: Positive = 1.0
 
 
@@ -187,6 +189,7 @@ class FanoutOptions(WorkerOptions):
 
     inputs: tuple[str, ...] = ("*.events", "features.features")
     maxlen: Annotated[int, Meta(ge=1)] = 100_000
+    outage_s: Seconds = 30.0
 
 
 class RecorderOptions(WorkerOptions):
@@ -195,6 +198,7 @@ class RecorderOptions(WorkerOptions):
     inputs: tuple[str, ...] = ("*.events", "*.instruments", "features.features", "pnl.positions")
     data_dir: str = ""
     segment_rows: Annotated[int, Meta(ge=1)] = 65_536
+    outage_s: Seconds = 30.0
 
 
 ReaderOptions = FeaturesOptions | PnlOptions | OwnOptions | FanoutOptions | RecorderOptions

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import Instance
 
-from ops import logs, show
+from ops import logs, mem, show
 from ops.cli import run_verb
 
 
@@ -96,6 +96,66 @@ def test_mem_adds_the_rings_up(tmp_path: Path, capsys) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["rings_bytes"] == sum(row["n_bytes"] for row in found["rings"])
     assert {row["ring"].partition(".")[0] for row in found["rings"]} == {"kraken"}
+
+
+OWN = """
+import numpy as np
+from consumers.own import OwnConsumer, jit, output_layout
+OUT = output_layout("WIDE", ("text", "S1000"))
+@jit
+def kernel(states, records, out):
+    return 0
+WIDE = OwnConsumer(kernel, np.dtype([("n", "<i8")]), OUT)
+"""
+
+
+def test_mem_counts_the_rings_of_own_consumers(tmp_path: Path, capsys) -> None:
+    """By the layout in their module; one that cannot be imported is counted too, and one that is disabled is not."""
+    (tmp_path / "my_wide.py").write_text(OWN)
+    file = tmp_path / "own.toml"
+    file.write_text(
+        f'[consumers.wide]\nconsumer = "my_wide:WIDE"\nfolder = "{tmp_path}"\nslots = 1024\n'
+        '[consumers.lost]\nconsumer = "nosuch:X"\nslots = 1024\n'
+        '[consumers.off]\nconsumer = "nosuch:X"\nenabled = false\n'
+    )
+    assert run_verb(["mem", "-c", str(file), "--json"]) == 0
+    rings = {row["ring"]: row for row in json.loads(capsys.readouterr().out)["rings"]}
+    assert rings["wide.rows"]["n_bytes"] // 1024 >= 1088
+    assert rings["lost.rows"]["n_bytes"] // 1024 >= 256
+    assert "off.rows" not in rings
+
+
+@pytest.mark.parametrize(("records_per_s", "status"), [(1927.5, 0), (1927.6, 1)])
+def test_mem_holds_slots_against_rate_and_outage(
+    tmp_path: Path, capsys, records_per_s: float, status: int
+) -> None:
+    """65,536 slots last 34 s (3 s of trail, 1 s of restart, 30 s of outage) at 1,927.5 records/s, and no longer at more."""
+    file = tmp_path / "a.toml"
+    file.write_text(f"[collectors.kraken]\nrecords_per_s = {records_per_s}\n")
+    assert run_verb(["mem", "-c", str(file), "--json"]) == status
+    out, err = capsys.readouterr()
+    short = [need for need in json.loads(out)["needs"] if not need["is_enough"]]
+    assert [(need["ring"], need["reader"]) for need in short] == [
+        ("kraken.events", "fanout")
+    ] * status
+    assert ("kraken.events holds 34.0 s" in err) == bool(status)
+    assert ("give it 131072 slots" in err) == bool(status)
+
+
+def test_mem_says_what_is_beyond_the_budget_and_what_does_not_fit(
+    tmp_path: Path, capsys, monkeypatch
+) -> None:
+    """More than 48 MiB is worth a word; a byte more than there is, exit 1."""
+    monkeypatch.setattr(mem, "room", lambda _: mem.Room(100, 100))
+    file = tmp_path / "a.toml"
+    file.write_text("[features]\nslots = 131072\n")
+    assert run_verb(["mem", "-c", str(file)]) == 0
+    out, err = capsys.readouterr()
+    assert "more than 48" in err
+    assert "enough" in out
+    monkeypatch.setattr(mem, "room", lambda _: mem.Room(101, 100))
+    assert run_verb(["mem", "-c", str(file)]) == 1
+    assert "MiB free" in capsys.readouterr().err
 
 
 def test_tables_are_plain_in_a_pipe(capsys) -> None:
