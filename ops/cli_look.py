@@ -29,7 +29,7 @@ def mem(
     from ops import capacity
     from ops import mem as memory
 
-    topology = load_topology(config) if config else _topology_of(instance)
+    topology = load_topology(config) if config else topology_of(instance)
     rings = memory.ring_rows(topology)
     needs = capacity.needs(topology, {} if config else capacity.measured(instance))
     processes = memory.process_rows(topology.instance)
@@ -206,7 +206,7 @@ def config_explain(key: str, json: Json = False) -> int:
     return OK
 
 
-def _topology_of(instance: str) -> Topology:
+def topology_of(instance: str) -> Topology:
     """Return the resolved configuration of a running instance, or the defaults."""
     try:
         return msgspec.convert(read_instance(instance).config, Topology)
