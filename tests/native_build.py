@@ -35,9 +35,9 @@ def _folder() -> Path:
 
 
 @cache
-def build(harness: str, flags: tuple[str, ...] = RELEASE, defects: tuple[Defect, ...] = ()) -> Path:
-    """Compile `tests/native/<harness>.c` and the core; returns the program. One build for each set of arguments."""
-    key = hashlib.blake2b(repr((harness, flags, defects)).encode(), digest_size=6).hexdigest()
+def defective_sources(defects: tuple[Defect, ...]) -> Path:
+    """Copy native/ and seed defects in the copy; returns its folder."""
+    key = hashlib.blake2b(repr(defects).encode(), digest_size=6).hexdigest()
     sources = _folder() / key
     shutil.copytree(ROOT / "native", sources, ignore=shutil.ignore_patterns("_native.c"))
     for defect in defects:
@@ -46,7 +46,15 @@ def build(harness: str, flags: tuple[str, ...] = RELEASE, defects: tuple[Defect,
         found = before.count(defect.text)
         assert found == 1, f"{defect.file}: {found} times {defect.text!r}, once expected"
         path.write_text(before.replace(defect.text, defect.instead))
-    program = sources / harness
+    return sources
+
+
+@cache
+def build(harness: str, flags: tuple[str, ...] = RELEASE, defects: tuple[Defect, ...] = ()) -> Path:
+    """Compile `tests/native/<harness>.c` and the core; returns the program. One build for each set of arguments."""
+    sources = defective_sources(defects)
+    key = hashlib.blake2b(repr(flags).encode(), digest_size=6).hexdigest()
+    program = sources / f"{harness}-{key}"
     command = ["gcc", "-std=c11", *(() if defects else WARNINGS), *flags, f"-I{sources}"]
     command += [str(ROOT / "tests" / "native" / f"{harness}.c"), *(str(sources / c) for c in CORE)]
     done = subprocess.run(
