@@ -2,6 +2,7 @@
 
     A ──ring ("wait" mode)──> B        64 and 1,664 bytes; jitted loops; A publishes batches, B polls batches
     A ──queue──> B                     the reference: a cached-index C queue of 64-byte slots (reference.c)
+    A ──ring ("wait")──> B, C, D       four processes, a correctness run: count, order, every word, checksum
     A ──ring ("overwrite")──> (B)      the producer alone, and with a passive reader that looks 1,000 times a second
 
 Inside the timed window: filling every record with its seq, publishing, and the consumer's copy of each; the consumer checks
@@ -10,22 +11,29 @@ count and order of all of them, else the run fails. Queue and ring run in turn o
     python bench/bench_ring_1p1c_throughput.py [--smoke] [--cpus A,B]
 """
 
+import os
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from measure import Figures, Options, emit, pair, reference, rings, shared
 from numba import types
+from rivals import end_with_parent
 
 from layouts import BOOK, EVENT
 from shm._native import ffi
-from shm.consumer import Consumer, join
+from shm.consumer import Consumer, join, wait_any
+from shm.cursors import consumers_of
 from shm.njit import address_of, jit, tr_poll_batch, tr_publish_batch
 from shm.producer import Producer
 from shm.reader import open_reader
 
 BATCH = 32
+CONSUMERS = 3
+MIX = 0x61C88646
+CHECKSUM_MASK = (1 << 62) - 1
 _commit: Any = types.ExternalFunction("tr_entry_commit", types.void(types.intp, *[types.int64] * 5))
 
 
@@ -93,27 +101,68 @@ def lossless(options: Options, dtype: np.dtype, slots: int, n: int) -> float:
     return n / took * 1e9
 
 
-def three_consumers(n: int) -> int:
-    """One producer, three consumers that share a core: a correctness run. Returns what went wrong."""
+def three_consumers(n: int) -> dict[str, int]:
+    """One producer, three consumers, four processes on two cores: a correctness run, nothing is timed.
+
+    Each consumer checks count, order and every word of n records, and adds all words up to the checksum of what was sent.
+    """
     with rings() as made:
         producer = made("records", EVENT, 1024, "wait")
-        consumers = [join(producer.name, f"c{i}", EVENT) for i in range(3)]
-        batch = np.zeros(BATCH, EVENT)
-        wrong = 0
-        done = [0, 0, 0]
+        sums = np.memmap(Path(made.state_dir) / "sums", np.int64, "w+", shape=CONSUMERS)
+        children = [fork_checker(producer, i, n, sums) for i in range(CONSUMERS)]
+        while len(consumers_of(producer.name, producer.facts().uuid, 0)) < CONSUMERS:
+            time.sleep(0.001)
+        sent = 0
         for first in range(0, n, BATCH):
-            batch["ts_event"] = np.arange(first, first + BATCH)
+            batch = numbered(first, BATCH)
+            sent = (sent + words_of(batch)) & CHECKSUM_MASK
             producer.publish_batch(batch)
-            for i, consumer in enumerate(consumers):
-                if first // BATCH % (i + 1) == 0:
-                    records, info = consumer.poll(1024)
-                    expected = np.arange(done[i], done[i] + len(records))
-                    wrong += int((records["ts_event"] != expected).sum()) + info.lost
-                    done[i] += len(records)
-                    consumer.commit()
-        for consumer in consumers:
-            consumer.close()
-    return wrong
+        wrong = sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+        wrong += int((sums != sent).sum())
+        del sums
+    return {"three_consumers_wrong": wrong, "three_consumers_records": n}
+
+
+def fork_checker(producer: Producer, index: int, n: int, sums: np.ndarray) -> int:
+    """Start a consumer process; its exit status is 0 when every word of every record was right. It ends with this one."""
+    child = os.fork()
+    if child:
+        return child
+    end_with_parent()
+    status = 1
+    try:
+        consumer = join(producer.name, f"c{index}", EVENT)
+        done = checksum = 0
+        while done < n:
+            wait_any([consumer], 1.0)
+            records, info = consumer.poll(1024)
+            wanted = numbered(done, len(records))
+            wanted["stamp"] = records["stamp"]
+            wanted["publish_delta_ns"] = records["publish_delta_ns"]
+            if info.lost or info.first_seq != done + 1 or (records != wanted).any():
+                break
+            checksum = (checksum + words_of(records)) & CHECKSUM_MASK
+            done += len(records)
+            consumer.commit()
+        sums[index] = checksum
+        status = int(done != n)
+    finally:
+        os._exit(status)
+
+
+def numbered(first: int, n: int) -> np.ndarray:
+    """Make n records whose words are known from their number."""
+    records = np.zeros(n, EVENT)
+    numbers = np.arange(first, first + n)
+    records["ts_event"] = numbers
+    for i in range(4):
+        records[f"word_{i}"] = numbers * MIX + i
+    return records
+
+
+def words_of(records: np.ndarray) -> int:
+    """Add the words up that the producer does not fill in itself."""
+    return int(sum(int(records[f"word_{i}"].sum()) for i in range(4))) & CHECKSUM_MASK
 
 
 def producing(options: Options, n: int, with_reader: bool) -> float:
@@ -153,14 +202,20 @@ def main() -> None:
         figures.add("rate_1664", lossless(options, BOOK, 64, n // 16))
         figures.add("producer_rate_64", producing(options, 4 * n, with_reader=False))
         figures.add("producer_rate_64_observed", producing(options, 4 * n, with_reader=True))
-    if wrong := three_consumers(min(n, 256 * 1024)):
-        raise SystemExit(f"1 producer, 3 consumers: {wrong} records missing or out of order")
-    facts = figures.summary() | {
-        "records": n,
-        "ratio_64_to_reference": figures.ratio("rate_64", "reference_rate_64"),
-        "passive_reader_rate_ratio": figures.ratio("producer_rate_64_observed", "producer_rate_64"),
-        "three_consumers_wrong": 0,
-    }
+    checked = three_consumers(min(n, 256 * 1024))
+    if checked["three_consumers_wrong"]:
+        raise SystemExit("1 producer, 3 consumers: records were missing, out of order or wrong")
+    facts = (
+        figures.summary()
+        | checked
+        | {
+            "records": n,
+            "ratio_64_to_reference": figures.ratio("rate_64", "reference_rate_64"),
+            "passive_reader_rate_ratio": figures.ratio(
+                "producer_rate_64_observed", "producer_rate_64"
+            ),
+        }
+    )
     emit("ring_1p1c_throughput", options, facts)
 
 

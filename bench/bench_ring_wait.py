@@ -12,10 +12,8 @@ counts. Every record has to be there, once. No process is pinned, spins, or has 
     python bench/bench_ring_wait.py [--smoke]
 """
 
-import ctypes
 import os
 import random
-import signal
 import statistics
 import tempfile
 import time
@@ -24,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from measure import Figures, Options, emit, rings
+from rivals import end_with_parent
 
 from layouts import EVENT
 from ops.end import bring_down
@@ -41,7 +40,6 @@ SILENT = {"source": "synthetic", "frames_per_s": 0.001}
 READY_S = 120.0
 SETTLE_S = 3.0
 SPIN_US = 20.0
-_PR_SET_PDEATHSIG = 1
 
 
 def topology(name: str, state_dir: str, silent: bool, small: bool) -> Topology:
@@ -135,7 +133,7 @@ def fork_sleeper(producer: Producer, name: str, seen: np.ndarray) -> int:
     child = os.fork()
     if child:
         return child
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    end_with_parent()
     status = 1
     try:
         status = int(not sleeps_well(join(producer.name, name, EVENT), seen))

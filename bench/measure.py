@@ -31,6 +31,7 @@ from shm.reclaim import reclaim_ring
 from shm.region import ring_name
 
 RUNS = {"smoke": 1, "real": 7}
+PACKAGES = ("numpy", "numba", "cffi", "iceoryx2", "faster-fifo", "pyzmq", "redis")
 _PR_SET_PDEATHSIG = 1
 _HERE = Path(__file__).resolve().parent
 
@@ -53,6 +54,7 @@ class Options:
         self.runs = given.runs or RUNS[self.scale]
         mine = sorted(os.sched_getaffinity(0))
         wanted = [int(cpu) for cpu in given.cpus.split(",") if cpu] or mine[:2]
+        self.allow_unpinned = given.allow_unpinned
         self.pinned = len(set(wanted)) == 2 and set(wanted) <= set(mine)
         self.cpus = (wanted[0], wanted[1]) if self.pinned else (mine[0], mine[0])
         if not self.pinned and not (given.allow_unpinned or given.smoke):
@@ -211,7 +213,10 @@ def _rounded(value: float) -> float:
 
 
 def emit(bench: str, options: Options, facts: dict[str, Any]) -> None:
-    """Print the run's JSON line."""
+    """Print the run's JSON line; what is in ns is withheld where two cores could not be had and nobody said to go on."""
+    if not (options.pinned or options.allow_unpinned):
+        withheld = sorted(name for name in facts if "_ns" in name)
+        facts = facts | dict.fromkeys(withheld) | {"withheld_unpinned": withheld}
     line = {"bench": bench, "scale": options.scale, "runs": options.runs, **facts}
     print(json.dumps(line | {"conditions": conditions(options)}))
 
@@ -236,7 +241,7 @@ def conditions(options: Options) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("numpy", "numba", "iceoryx2", "pyzmq")},
+        "versions": {name: _version(name) for name in PACKAGES},
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

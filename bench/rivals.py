@@ -67,7 +67,22 @@ def pipe_channel() -> Channel:
 
 
 def queue_channel() -> Channel:
-    """multiprocessing.SimpleQueue."""
+    """multiprocessing.Queue: a thread of its own pickles and writes into a pipe."""
+    from queue import Empty
+
+    queue: Any = mp.Queue()
+
+    def receive() -> Any:
+        try:
+            return queue.get_nowait()
+        except Empty:
+            return None
+
+    return Channel(lambda: queue.put(PAYLOAD), receive, queue.close)
+
+
+def simple_queue_channel() -> Channel:
+    """multiprocessing.SimpleQueue: the same without the thread."""
     queue: Any = mp.SimpleQueue()
 
     def receive() -> Any:
@@ -159,7 +174,8 @@ def redis_channel() -> Channel:
 RIVALS: dict[str, Callable[[], Channel]] = {
     "iceoryx2_python": iceoryx2_channel,
     "multiprocessing_pipe": pipe_channel,
-    "multiprocessing_simple_queue": queue_channel,
+    "multiprocessing_queue": queue_channel,
+    "multiprocessing_simple_queue": simple_queue_channel,
     "faster_fifo": faster_fifo_channel,
     "pyzmq_ipc": pyzmq_channel,
     "redis_pubsub": redis_channel,

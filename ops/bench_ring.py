@@ -30,6 +30,10 @@ KEYS = (
 """Always there; null where a rival is not installed."""
 
 
+LIMIT_S = 300.0
+"""No bench takes so long on any machine that can run it."""
+
+
 def measure(smoke: bool = False, cpus: str = "", allow_unpinned: bool = False) -> dict[str, Any]:
     """Run every ring bench and return all figures: KEYS, the rivals', and the conditions.
 
@@ -47,9 +51,20 @@ def measure(smoke: bool = False, cpus: str = "", allow_unpinned: bool = False) -
         command = [sys.executable, str(program), *(["--smoke"] if smoke else [])]
         command += ["--cpus", cpus] if cpus else []
         command += ["--allow-unpinned"] if allow_unpinned else []
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=LIMIT_S
+            )
+        except subprocess.TimeoutExpired:
+            raise ConfigurationError(f"{name} did not end within {LIMIT_S:g} s") from None
         if done.returncode:
             raise ConfigurationError(f"{name}: {done.stderr.strip()}")
         facts |= json.loads(done.stdout)
     facts["bench"] = "ring"
     return facts
+
+
+def figures_of(facts: dict[str, Any]) -> list[str]:
+    """Return the names to show: KEYS first, then every other rate, hop and ratio."""
+    other = [name for name in facts if name.endswith(("_rate", "_ns", "_per_s")) or "ratio" in name]
+    return list(dict.fromkeys([*KEYS, *sorted(other)]))

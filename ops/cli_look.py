@@ -111,7 +111,10 @@ def bench_ring(
     if json:
         show.as_json(facts)
     else:
-        show.table(("figure", "value"), [(key, facts[key]) for key in rings.KEYS])
+        rows = [(name, facts[name], facts.get(f"{name}_range")) for name in rings.figures_of(facts)]
+        show.table(("figure", "median", "range"), rows)
+        show.say()
+        show.table(("condition", "value"), [(k, str(v)) for k, v in facts["conditions"].items()])
     return OK
 
 
