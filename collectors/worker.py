@@ -31,7 +31,7 @@ from collectors.rest import RestClient
 from collectors.session import Session
 from collectors.venues import DECODERS
 from collectors.wslog import About, Started
-from collectors.wslog_writer import Capture, Decode
+from collectors.wslog_writer import Capture, Decode, switch_file
 from layouts import BOOK, EVENT, INSTRUMENT, RESTART, Entry, GapReason, Kind
 from shm import clock
 from shm._native import lib
@@ -144,6 +144,8 @@ class Collector:
         self.capture = Capture(
             spec.capture, spec.instance, spec.worker, counters, rings.events, self._about
         )
+        self._wish = switch_file(spec.state_dir, spec.worker)
+        self._is_capture_wanted = False
         self._decode: Decode = self.decoder.decode
         self._outbox = self.decoder.outbox
         self._wanted = self.decoder.rest_wanted
@@ -218,9 +220,7 @@ class Collector:
         events = self.rings.events
         abandoned = self._count_abandoned() if events.is_restart else 0
         self.capture.recover()
-        if self.spec.capture is not None and self.spec.capture.is_on:
-            self.capture.start()
-        self._decode = self.capture.through(self.decoder.decode)
+        self._switch_capture()
         now = clock.now_ns()
         started = msgspec.json.encode(Started(events.previous_epoch, abandoned))
         with self.capture.entry(Entry.START, now, started):
@@ -263,6 +263,7 @@ class Collector:
         record["word_0"] = self.counters.get("beats")
         self.rings.events.publish_batch(record)
         self.counters.add("records_published")
+        self._switch_capture()
         now = clock.now_ns()
         with self.capture.entry(Entry.TIMER, now):
             self.decoder.on_timer(now)
@@ -274,6 +275,19 @@ class Collector:
         for url in self._wanted:
             self.rest.want(url)
         self._wanted.clear()
+
+    def _switch_capture(self) -> None:
+        """Begin or end to keep frames, as the configuration or a wish from outside says."""
+        if self.spec.capture is None:
+            return
+        is_wanted = self.spec.capture.is_on or self._wish.exists()
+        if is_wanted != self._is_capture_wanted:
+            self._is_capture_wanted = is_wanted
+            if is_wanted:
+                self.capture.start()
+            else:
+                self.capture.stop()
+            self._decode = self.capture.through(self.decoder.decode)
 
     def _republish(self, instrument_id: int, now: int) -> None:
         for symbol, line in self.decoder.instruments.items():

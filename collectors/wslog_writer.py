@@ -62,6 +62,11 @@ class CaptureSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     retry_s: float = 5.0
 
 
+def switch_file(state_dir: str | Path, worker: str) -> Path:
+    """Return the file that, while it is there, has a collector capture; it looks once a second."""
+    return Path(state_dir) / "run" / f"{worker}.capture"
+
+
 class Capture:
     """The frames of one collector process; nothing is kept before `start`."""
 
@@ -84,6 +89,7 @@ class Capture:
         self._stage = ffi.new("tr_stage *")
         self._large = b""
         self._part = 0
+        self._next_entry_no = 1
         self._hour = 0
         self._retry_ns = 0
         self._lost_told = 0
@@ -122,6 +128,7 @@ class Capture:
         folder = Path(self.spec.folder) / self._worker
         ffi.buffer(stage.head.path)[: len(bytes(folder))] = bytes(folder)
         kept, lost = self._counters.get("capture_frames"), self._counters.get("capture_lost")
+        stage.head.next_entry_no = self._next_entry_no
         stage.head.frames, stage.head.frames_lost = kept + lost, lost
         self.tick()  # what came until now was not asked for
         self._halves = memoryview(ffi.buffer(self._region.pointer))[lib.TR_STAGE_HEAD_BYTES :]
@@ -149,6 +156,8 @@ class Capture:
         self.is_on = False
         is_done = self._disk.finish(FINISH_S)
         self._tell()
+        self._part += 1
+        self._next_entry_no = int(self._stage.head.next_entry_no)
         if not is_done:
             log.error("the disk did not take the captured frames in time", within_s=FINISH_S)
             return  # the staging region keeps them for `salvage`

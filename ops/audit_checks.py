@@ -11,6 +11,7 @@ import numpy as np
 
 from layouts import EVENT, FEATURES, Kind
 from ops import redis_server
+from ops.audit_captures import capture_checks
 from ops.audit_ledgers import counters_of, ring_facts
 from ops.audit_store import Check, store_checks
 from ops.options import Topology
@@ -74,7 +75,7 @@ def checks_of(topology: Topology, closing: bool) -> list[Check]:
         facts = {r: f for r in stored if (f := ring_facts(topology.instance, r)) is not None}
         worker = counters_of(topology.instance, "recorder")
         checks += store_checks(topology.data_path, facts, worker, closing)
-    return checks
+    return checks + capture_checks(topology, closing)
 
 
 def features_checks(

@@ -22,6 +22,7 @@ from ops.options import (
     WorkerOptions,
 )
 from ops.topology import group_id
+from ops.wslog_keeper import KeeperSpec
 
 DRAIN_ORDER = ("collector", "features", "sink", "redis", "venue")
 """Kinds of workers in the order in which they end."""
@@ -48,6 +49,8 @@ class Plan(NamedTuple):
     supervisor: SupervisorOptions
     workers: tuple[WorkerPlan, ...]
     config: dict[str, Any]
+    keeper: KeeperSpec | None = None
+    """What is done with finished captures; None: nothing."""
 
     @property
     def run_dir(self) -> Path:
@@ -75,7 +78,18 @@ def make_plan(topology: Topology) -> Plan:
         _worker(topology, name, options) for name, options in topology.workers().items()
     )
     config = msgspec.to_builtins(topology)
-    return Plan(topology.instance, topology.state_path, topology.supervisor, workers, config)
+    capture = topology.capture
+    keeper = KeeperSpec(
+        folder=str(topology.capture_path),
+        compress=capture.compress,
+        zstd_level=capture.zstd_level,
+        keep_days=capture.keep_days,
+        keep_bytes=capture.keep_bytes,
+        copy_to=capture.copy_to,
+    )
+    return Plan(
+        topology.instance, topology.state_path, topology.supervisor, workers, config, keeper
+    )
 
 
 def _worker(topology: Topology, name: str, options: WorkerOptions) -> WorkerPlan:

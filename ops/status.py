@@ -13,6 +13,8 @@ import psutil
 
 from ops.child import ChildFacts
 from ops.supervisor import STATES_FILE
+from ops.wslog_index import captures_of
+from ops.wslog_keeper import read_report
 from shm.clock import monotonic_ns, now_ns
 from shm.counters import WorkerFacts, read_counters
 from shm.errors import AttachError
@@ -43,6 +45,8 @@ class WorkerRow(msgspec.Struct, kw_only=True):
     last_data_age_s: float | None = None
     books: str = ""
     connected: bool | None = None
+    capture: str = ""
+    """"on", "failed" (frames are not kept), or "" where none was asked for."""
     message: str = ""
 
 
@@ -87,6 +91,7 @@ def read_status(instance: str, with_cpu: bool = True) -> Status:
         )
     for row in rows:
         status.reasons += _reasons(row)
+    status.reasons += _keeping(found)
     if status.reasons:
         status.state = DEGRADED
     if not found.alive and not any(row.pid for row in rows):
@@ -142,6 +147,8 @@ def _add_counters(instance: str, row: WorkerRow, facts: WorkerFacts) -> None:
         row.gaps = sum(value for name, value in values.items() if name.startswith("gaps."))
         row.books = f"{values.get('books_live', 0)}/{values.get('books_total', 0)}"
         row.connected = bool(values.get("connected", 0))
+        if values.get("capture_on", 0) or values.get("capture_failed", 0):
+            row.capture = "failed" if values.get("capture_failed", 0) else "on"
     if last := values.get("last_data_ns", 0):
         row.last_data_age_s = (now_ns() - last) / 1e9
     inputs = {
@@ -173,11 +180,19 @@ def _reasons(row: WorkerRow) -> list[str]:
         found.append(f"{row.worker} has not beaten for {row.heartbeat_age_s:.1f} s")
     if row.state == "RUNNING" and row.kind == "collector":
         live, _, total = row.books.partition("/")
+        if row.capture == "failed":
+            found.append(f"{row.worker}: its frames are not kept; see `tickring logs {row.worker}`")
         if not row.connected:
             found.append(f"{row.worker} is not connected to its venue")
         elif live != total or total in ("", "0"):
             found.append(f"{row.worker}: {row.books} books are LIVE")
     return found
+
+
+def _keeping(found: Instance) -> list[str]:
+    """Return what the last run over finished captures could not do."""
+    report = read_report(captures_of(found))
+    return [f"captured files: {failure}" for failure in report.failures[:3]] if report else []
 
 
 def _measure_cpu(rows: list[WorkerRow]) -> None:

@@ -26,9 +26,11 @@ import msgspec
 import psutil
 import structlog
 
+from collectors.wslog_salvage import salvage
 from ops import control, logs, redis_server
 from ops.child import Child, ChildFacts, child_environment, write_private
 from ops.plan import DRAIN_ORDER, Plan
+from ops.wslog_keeping import Keeping
 from shm.clock import monotonic_ns
 from shm.errors import OwnershipError
 from shm.lock import OwnerLock
@@ -68,6 +70,7 @@ class Supervisor:
         self._rotated_at_s = 0.0
         self._opened_at_s = _now_s()
         self._lock: OwnerLock | None = None
+        self._keeping = Keeping(plan)
 
     def open(self) -> None:
         """Become the instance's one supervisor and make it known.
@@ -175,6 +178,7 @@ class Supervisor:
             self._start_what_may()
         self._watch()
         self._rotate()
+        self._keeping.step()
         self._tell()
 
     def _start_what_may(self) -> None:
@@ -261,6 +265,10 @@ class Supervisor:
 
     def _close(self) -> None:
         self._tell()
+        self._keeping.stop()
+        for child in self.children.values():
+            if child.worker.kind == "collector":
+                salvage(self.plan.instance, child.name)
         kept = reclaim_instance(self.plan.instance)
         if kept:
             self._log.error("regions are kept by a live process", files=kept)
