@@ -90,6 +90,9 @@ class Case:
             records["instrument_id"], records["marks"] = 1, 1
         self.run(2, opening)
         self.run(1, self._limits(loss_limit))
+        resume = np.zeros(1, CONTROL)
+        resume["kind"], resume["action"] = Kind.CONTROL, Action.RESUME
+        self.run(1, resume)
         self.orders = self._orders(Kind.ORDER)
         self.cancels = self._orders(Kind.CANCEL)
         fill = self._orders(Kind.FILL)[:1].copy()

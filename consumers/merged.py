@@ -21,6 +21,7 @@ from layouts.position import APPLIED_INPUTS
 from shm.errors import ConfigurationError
 
 COLUMN = "applied_seq"
+_NONE, _RESTART = -1, -2
 
 
 def check_inputs(worker: str, inputs: list[str]) -> None:
@@ -38,18 +39,35 @@ class RecordedMerge:
     def __init__(self) -> None:
         self._applied: list[np.ndarray] = []
         self._causes: list[np.ndarray] = []
+        self._restarts: list[np.void] = []
 
     def note(self, rows: np.ndarray, source_of: dict[int, int]) -> None:
         """Take rows of the output, in their order; `source_of` gives the input by epoch."""
-        caused = rows[(rows["kind"] != Kind.RESTART) & (rows["source_seq"] > 0)]
-        causes = np.array([source_of.get(int(epoch), -1) for epoch in caused["source_epoch"]], int)
-        self._applied.append(caused[COLUMN][causes >= 0])
-        self._causes.append(causes[causes >= 0])
+        restarts = rows["kind"] == Kind.RESTART
+        caused = rows[restarts | (rows["source_seq"] > 0)]
+        causes = np.array(
+            [source_of.get(int(epoch), _NONE) for epoch in caused["source_epoch"]], int
+        )
+        causes[caused["kind"] == Kind.RESTART] = _RESTART
+        self._applied.append(caused[COLUMN][causes != _NONE])
+        self._causes.append(causes[causes != _NONE])
+        self._restarts += list(rows[restarts])
 
-    def follow(self, inputs: int, advance: Callable[[int, int], None]) -> None:
-        """Call `advance(input, seq)`, which applies an input up to and with `seq`, in the order that the rows tell."""
+    def follow(
+        self,
+        inputs: int,
+        advance: Callable[[int, int], None],
+        restarted: Callable[[np.void], None] = lambda _row: None,
+    ) -> None:
+        """Call `advance(input, seq)`, which applies an input up to and with `seq`, in the order that the rows tell, and
+        `restarted(row)` where an earlier process of the worker began.
+        """
+        restarts = iter(self._restarts)
         for applied, causes in zip(self._applied, self._causes, strict=True):
             for seqs, cause in zip(applied.tolist(), causes.tolist(), strict=True):
+                if cause == _RESTART:
+                    restarted(next(restarts))
+                    continue
                 for each in range(inputs):
                     if each != cause:
                         advance(each, seqs[each])

@@ -30,6 +30,7 @@ class Kept(msgspec.Struct):
     """The part of the state that is no array."""
 
     context: list[int]
+    applied: list[int]
     limits: list[Ruled]
     row_names: list[str]
     venues: list[str]
@@ -41,7 +42,7 @@ class Kept(msgspec.Struct):
 
 
 class RiskMemory:
-    """The arrays of risk_state, where the kernel finds them, and the names of their rows."""
+    """The arrays of risk_state, where the kernel finds them, and the names of their rows; HALTED until a CONTROL resumes it."""
 
     def __init__(self) -> None:
         self.limits = Limits()
@@ -57,7 +58,7 @@ class RiskMemory:
         self.n_rows = 0
         self._scratch = np.zeros(16, np.int64)
         self._row_of: dict[tuple[int, int, str], int] = {}
-        self.context["trading_state"] = TradingState.ACTIVE
+        self.context["trading_state"] = TradingState.HALTED
         self._place()
 
     def scope_row(self, scope: Scope, account: int, name: str, scope_id: int) -> int:
@@ -90,6 +91,7 @@ class RiskMemory:
         accounts = np.flatnonzero(self.rates["accepted"])
         kept = Kept(
             [int(self.context[name][0]) for name in KEPT],
+            self.context["applied"][0].tolist(),
             self.limits.kept(),
             self.row_names,
             self.venues,
@@ -142,6 +144,7 @@ class RiskMemory:
         self.limits.restore(kept.limits)
         for name, value in zip(KEPT, kept.context, strict=True):
             self.context[name] = value
+        self.context["applied"][0] = kept.applied
 
     def _grow(self, n: int) -> None:
         if n > len(self.scopes):

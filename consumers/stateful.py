@@ -18,7 +18,7 @@ Records lost to overwriting are told to the computation, and the snapshots that 
 collector.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import structlog
@@ -83,6 +83,19 @@ class Computation(Protocol):
 
     def load(self, image: bytes) -> None:
         """Take a state back. Raises ValueError where it is none."""
+        ...
+
+
+@runtime_checkable
+class Restartable(Protocol):
+    """A computation to whose rows a restart of its worker matters."""
+
+    def restarted(self, record: np.ndarray) -> None:
+        """Take note of this restart, and put into its RESTART record (an array of one) what `follow_restart` needs."""
+        ...
+
+    def follow_restart(self, row: np.void) -> None:
+        """Take note of an earlier restart, replayed from its RESTART record."""
         ...
 
 
@@ -165,9 +178,10 @@ class StatefulWorker:
         return restored
 
     def publish_restart(self) -> None:
-        """Open this epoch of the output with a RESTART record, if there was an earlier one."""
+        """Open this epoch of the output with a RESTART record, if there was an earlier one, behind what that one told."""
         if not self._output.is_restart:
             return
+        self._follow_merge()
         record = np.zeros(1, self._computation.output)
         record["kind"] = Kind.RESTART
         words = record.view(np.int64)
@@ -175,6 +189,8 @@ class StatefulWorker:
         for name in self._computation.output.names or ():
             if record.dtype[name].kind == "f":
                 record[name] = np.nan
+        if isinstance(self._computation, Restartable):
+            self._computation.restarted(record)
         self._output.publish_batch(record)
 
     def turn(self, timeout_s: float = WAIT_S) -> int:
@@ -235,8 +251,12 @@ class StatefulWorker:
         if self._merge is not None:
             merge, self._merge = self._merge, None
             self._following = True
-            merge.follow(len(self._inputs), self._advance)
+            merge.follow(len(self._inputs), self._advance, self._follow_restart)
             self._following = False
+
+    def _follow_restart(self, row: np.void) -> None:
+        if isinstance(self._computation, Restartable):
+            self._computation.follow_restart(row)
 
     def _advance(self, i: int, seq: int) -> None:
         """Apply an input up to and with `seq`, or as far as its ring goes."""

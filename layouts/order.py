@@ -24,7 +24,7 @@ of the venue for a FILL, else equal to ts_recv.
 years later: notional = price x qty x multiplier at the scale price_scale + qty_scale + multiplier_scale. The three kinds
 share every field, so that one table stores them without a byte lost.
 
-**Invariants** (1) order_id rises by 1 with each ORDER. (2) A CANCEL or FILL repeats account, instrument and side of its order.
+**Invariants** (1) order_id rises with each ORDER. (2) A CANCEL or FILL repeats account, instrument and side of its order.
 """
 
 from enum import IntEnum, IntFlag

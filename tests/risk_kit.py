@@ -19,6 +19,7 @@ from layouts import (
     OrderType,
     RiskReason,
     Scope,
+    TradingState,
     Verdict,
     make_marks,
 )
@@ -50,6 +51,7 @@ class Desk:
 
     def __init__(self, halt_on_restart: bool = True) -> None:
         self.engine = RiskEngine(names, ACCOUNTS, "USD", ROLES, halt_on_restart)
+        self.engine.memory.context["trading_state"] = TradingState.ACTIVE
         self.seqs = [0] * len(ROLES)
         self.ts = START_NS
         self.orders = 0

@@ -113,8 +113,6 @@ def test_a_state_that_was_saved_anywhere_goes_on_as_if_never_stopped() -> None:
             image = again.engine.to_bytes()
             fresh = Desk()
             fresh.engine.load(image)
-            for i, seq in enumerate(again.seqs):
-                fresh.engine.note_applied(i, seq)
             fresh.seqs, again = again.seqs, fresh
         rows = again.feed(source, record.copy())
         np.testing.assert_array_equal(rows, history.desk.decisions[at])
