@@ -10,7 +10,7 @@ from typing import Literal
 
 from consumers.instruments import InstrumentTable
 from consumers.merged import check_inputs
-from consumers.pnl_engine import PnlEngine, PnlOptions, PriceScale
+from consumers.pnl_engine import IsWatched, PnlEngine, PnlOptions, PriceScale
 from consumers.pnl_state import COUNTERS
 from consumers.runner import StatefulSpec, run_stateful
 from layouts import CostMethod, MarkKind
@@ -30,6 +30,8 @@ class PnlSpec(StatefulSpec, kw_only=True, forbid_unknown_fields=True):
     """Least record time (ts_event) between two rows of a position that its mark causes."""
     day_start_s: int = 0
     """When a day begins, after midnight UTC."""
+    watch: tuple[str, ...] = ()
+    """Instruments, "venue:symbol", whose marks are told although nothing of them is held."""
 
 
 def options_of(spec: PnlSpec) -> PnlOptions:
@@ -53,13 +55,23 @@ def table_price_scale(table: InstrumentTable) -> PriceScale:
     return price_scale
 
 
+def table_watch(table: InstrumentTable, watch: tuple[str, ...]) -> IsWatched:
+    """Return what tells whether the instrument of an id is one of these."""
+
+    def is_watched(instrument_id: int) -> bool:
+        found = table.latest(instrument_id)
+        return found is not None and f"{found.venue}:{found.symbol}" in watch
+
+    return is_watched
+
+
 def main(spec: PnlSpec) -> int:
     """Run the worker; return its exit status."""
     check_inputs(spec.worker, spec.inputs)
     table = InstrumentTable(spec.instance)
 
     def make(_counters: Counters) -> PnlEngine:
-        return PnlEngine(table_price_scale(table), options_of(spec))
+        return PnlEngine(table_price_scale(table), options_of(spec), table_watch(table, spec.watch))
 
     try:
         return run_stateful(spec, make, RING, (*COUNTERS, "positions"))

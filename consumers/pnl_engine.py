@@ -28,6 +28,7 @@ from consumers.pnl_state import (
     IDS,
     MARK_STATE,
     NEVER,
+    NOBODY,
     ORDERS,
     PRICE_END,
     Request,
@@ -41,6 +42,8 @@ from shm.njit import address_of, entry_point
 BATCH_RECORDS = 128
 PriceScale = Callable[[int, int], int | None]
 """Digits of price of a version of an instrument (version 0: of the newest); None: not known."""
+IsWatched = Callable[[int], bool]
+"""Whether an instrument's mark is told although nothing of it is held."""
 WIDES = ("cost", "realised", "fees", "realised_total", "fees_total", "carried")
 SCALES = ("price_scale", "qty_scale", "multiplier_scale", "mark_scale")
 
@@ -76,11 +79,16 @@ class PnlEngine:
     output = POSITION
     batch_records = BATCH_RECORDS
 
-    def __init__(self, price_scale: PriceScale, options: PnlOptions | None = None) -> None:
-        self._price_scale = price_scale
+    def __init__(
+        self,
+        price_scale: PriceScale,
+        options: PnlOptions | None = None,
+        is_watched: IsWatched | None = None,
+    ) -> None:
+        self._price_scale, self._is_watched = price_scale, is_watched
         self.options = options = options or PnlOptions()
         room = options.lots if options.method == CostMethod.FIFO else 1
-        self.identity = f"pnl {_state_hash()} {options._replace(lots=room)}"
+        self.identity = f"pnl {_state_hash()} {options.method.name} {room}"
         self._context = np.zeros(1, CONTEXT)
         self._c = self._context[0]
         self._c["room"], self._c["method"] = room, options.method
@@ -118,6 +126,8 @@ class PnlEngine:
     def apply(self, records: int, n: int, source: int, epoch: int) -> int:
         """Apply `n` records at an address, at most a batch; return how many rows `self.rows` now begins with."""
         self._c["source"], self._c["epoch"] = source, epoch
+        if source == ORDERS and _seq_at(records) != self._c["applied"][ORDERS] + 1:
+            self.forget(ORDERS)
         kernel = self._fills if source == ORDERS else self._events
         context = address_of(self._context)
         made = int(lib.tr_call_4(kernel, context, records, n, self._rows_address))
@@ -217,6 +227,8 @@ class PnlEngine:
         mark["source"] = mark["price_scale"] = -1
         self._index[instrument_id] = number
         self._take_version(number, 0)
+        if self._is_watched is not None and self._is_watched(instrument_id):
+            self._watch(mark)
 
     def _take_version(self, number: int, version: int) -> None:
         """Put a version's scale in force; prices at another one are brought to it, or forgotten."""
@@ -233,6 +245,13 @@ class PnlEngine:
         while place >= 0:
             self._align(mark, place)
             place = int(self._positions[place]["next"])
+
+    def _watch(self, mark: np.void) -> None:
+        """Make the position of nobody that brings the rows of a mark alone."""
+        nobody = np.zeros(1, FILL_WORDS)[0]
+        nobody["account"], nobody["instrument_id"] = NOBODY, mark["instrument_id"]
+        nobody["price_scale"] = max(0, int(mark["price_scale"]))
+        self._add_position(mark, nobody)
 
     def _add_position(self, mark: np.void, fill: np.void) -> bool:
         """Make the position of a fill's account; False: its instrument has as many as there is room for."""
@@ -324,6 +343,11 @@ def _multiply(record: np.void, **factors: int) -> None:
             record[name] = split_words(join_words(*record[name]) * factor)
         else:
             record[name] = int(record[name]) * factor
+
+
+def _seq_at(record: int) -> int:
+    """Return the seq that the stamp of a record at an address tells."""
+    return (int(ffi.cast("int64_t *", record)[0]) - 2) >> 1
 
 
 def _grown(array: np.ndarray, n: int) -> np.ndarray:

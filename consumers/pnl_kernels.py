@@ -24,6 +24,7 @@ from consumers.pnl_state import (
     IDS,
     MARK_STATE,
     NEVER,
+    NOBODY,
     POSITION_WORDS,
     PRICE_END,
     Request,
@@ -194,6 +195,7 @@ def _is_sound(fill: Any) -> bool:
         and fill.instrument_id > 0
         and fill.multiplier > 0
         and abs(fill.price) < PRICE_END
+        and fill.account != NOBODY
         and abs(fill.fee) < PRICE_END
     )
 

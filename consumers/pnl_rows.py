@@ -6,7 +6,7 @@ used, and its fault is in the row. Nothing is written but the row, `work` and `s
 
 from typing import Any
 
-from consumers.pnl_state import CONTEXT, NEVER, POSITION_WORDS
+from consumers.pnl_state import CONTEXT, NEVER, NOBODY, POSITION_WORDS
 from consumers.position import POSITION_STATE, average_price, begin_day, set_wide, unrealised
 from layouts import InstrumentState, Kind
 from layouts.position import MarkKind, PositionFault
@@ -52,8 +52,12 @@ def roll(context: int, c: Any, m: Any, st: Any, position: int, day: int) -> None
 
 @jit
 def is_due(c: Any, m: Any, st: Any, ts: int) -> int:
-    """1 where a position is held, its mark or faults are news, and the pause is over, whichever way the clock went."""
-    if st.qty == 0 or (st.ts_row != NEVER and abs(ts - st.ts_row) < c.pause_ns):
+    """1 where a position is held or watched, its mark or faults are news, and the pause is over, whichever way the clock
+    went.
+    """
+    if (st.qty == 0 and st.account != NOBODY) or (
+        st.ts_row != NEVER and abs(ts - st.ts_row) < c.pause_ns
+    ):
         return 0
     mark, faults = mark_of(c, m, st)
     return 1 if mark != st.mark_row or (faults | st.faults) != st.faults_row else 0
@@ -100,7 +104,7 @@ def write_row(
     row.realised_total_low, row.realised_total_high = st.realised_total[0], st.realised_total[1]
     row.fees_total_low, row.fees_total_high = st.fees_total[0], st.fees_total[1]
     row.carried_low, row.carried_high = st.carried[0], st.carried[1]
-    row.day_no, row.fills, row.instrument_version = st.day, st.fills, st.version
+    row.day_no, row.fills, row.instrument_version = max(st.day, 0), st.fills, st.version
     row.account, row.method = st.account, c.method
     row.price_scale, row.qty_scale, row.mark_scale = st.price_scale, st.qty_scale, st.mark_scale
     row.multiplier_scale = st.multiplier_scale

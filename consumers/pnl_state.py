@@ -20,6 +20,8 @@ ACCOUNTS = 64
 """Most positions of one instrument, so that one event causes no more rows than there is room for."""
 NEVER = -(1 << 62)
 """The day of a position without a fill, and the time of a row that is still to come."""
+NOBODY = (1 << 32) - 1
+"""Account of the rows that tell the mark of a watched instrument."""
 PRICE_END = 10**18
 """Prices and fees have at most 18 digits (native/decimal.h)."""
 

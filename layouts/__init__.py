@@ -23,6 +23,7 @@ from layouts.event import (
     GapReason,
     StateReason,
 )
+from layouts.exposure import EXPOSURE, ExposureFault
 from layouts.features import COLUMNS, FEATURES
 from layouts.header import HEADER_BYTES, HEADER_FIELDS, InstrumentState, Kind, Mark, make_marks
 from layouts.instrument import INSTRUMENT
@@ -40,6 +41,7 @@ LAYOUTS = {
     "position": POSITION,
     "risk_decision": RISK_DECISION,
     "control": CONTROL,
+    "exposure": EXPOSURE,
 }
 """Layouts that a ring may carry, by the name that topology and tools use."""
 
@@ -51,6 +53,7 @@ __all__ = [
     "CONTROL",
     "EVENT",
     "EVENT_VIEWS",
+    "EXPOSURE",
     "FEATURES",
     "GAP",
     "HEADER_BYTES",
@@ -77,6 +80,7 @@ __all__ = [
     "Check",
     "CostMethod",
     "Entry",
+    "ExposureFault",
     "GapReason",
     "Instruction",
     "InstrumentState",

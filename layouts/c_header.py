@@ -11,6 +11,7 @@ import numpy as np
 from layouts.book import BOOK, BOOK_DEPTH
 from layouts.control import CONTROL
 from layouts.event import EVENT, EVENT_VIEWS, GapReason, StateReason
+from layouts.exposure import EXPOSURE
 from layouts.features import FEATURES
 from layouts.header import InstrumentState, Kind, Mark
 from layouts.instrument import INSTRUMENT
@@ -47,6 +48,7 @@ def render() -> str:
         "position": POSITION,
         "risk_decision": RISK_DECISION,
         "control_record": CONTROL,
+        "exposure": EXPOSURE,
     }
     structs |= {kind.name.lower(): view for kind, view in EVENT_VIEWS.items()}
     structs |= {"wslog_entry": WSLOG_ENTRY}

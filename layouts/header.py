@@ -45,6 +45,7 @@ class Kind(IntEnum):
     POSITION = 35
     RISK_DECISION = 36
     CONTROL = 37
+    EXPOSURE = 38
 
 
 class InstrumentState(IntEnum):

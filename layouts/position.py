@@ -17,7 +17,7 @@
     224  day_no              i64      days since 1970-01-01 (UTC, less the hour at which the worker's days begin)
     232  fills               i64      fills of this position since the first one
     240  instrument_version  i64      of the last fill
-    248  account             u32
+    248  account             u32      2**32 - 1: nobody's; the row tells the mark of a watched instrument alone
     252  lots                u32      lots held; 1 where the method is AVERAGE
     256  method              u8       `CostMethod`
     257  mark_kind           u8       `MarkKind`

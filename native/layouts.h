@@ -26,6 +26,7 @@
 #define TR_KIND_POSITION 35
 #define TR_KIND_RISK_DECISION 36
 #define TR_KIND_CONTROL 37
+#define TR_KIND_EXPOSURE 38
 
 #define TR_STATE_SYNCING 0
 #define TR_STATE_LIVE 1
@@ -551,6 +552,78 @@ _Static_assert(offsetof(struct tr_control_record, currency) == 72, "tr_control_r
 _Static_assert(offsetof(struct tr_control_record, scope_name) == 88, "tr_control_record.scope_name");
 _Static_assert(offsetof(struct tr_control_record, who) == 152, "tr_control_record.who");
 _Static_assert(offsetof(struct tr_control_record, why) == 184, "tr_control_record.why");
+
+struct tr_exposure {
+    int64_t stamp;
+    int64_t ts_event;
+    int64_t ts_recv;
+    uint16_t instrument_id;
+    uint8_t kind;
+    uint8_t marks;
+    uint32_t publish_delta_ns;
+    int64_t source_epoch;
+    int64_t source_seq;
+    uint32_t source_index;
+    uint32_t source_count;
+    int64_t ts_slot;
+    int64_t long_low;
+    int64_t long_high;
+    int64_t short_low;
+    int64_t short_high;
+    int64_t gross_low;
+    int64_t gross_high;
+    int64_t net_low;
+    int64_t net_high;
+    double var_historical;
+    double var_parametric;
+    double confidence;
+    int64_t interval_ns;
+    int64_t samples;
+    uint32_t positions;
+    uint32_t account;
+    uint8_t scope;
+    uint8_t money_scale;
+    uint8_t faults;
+    uint8_t zero;
+    uint32_t unpriced;
+    char currency[16];
+    char zeros[56];
+};
+_Static_assert(sizeof(struct tr_exposure) == 256, "tr_exposure");
+_Static_assert(offsetof(struct tr_exposure, stamp) == 0, "tr_exposure.stamp");
+_Static_assert(offsetof(struct tr_exposure, ts_event) == 8, "tr_exposure.ts_event");
+_Static_assert(offsetof(struct tr_exposure, ts_recv) == 16, "tr_exposure.ts_recv");
+_Static_assert(offsetof(struct tr_exposure, instrument_id) == 24, "tr_exposure.instrument_id");
+_Static_assert(offsetof(struct tr_exposure, kind) == 26, "tr_exposure.kind");
+_Static_assert(offsetof(struct tr_exposure, marks) == 27, "tr_exposure.marks");
+_Static_assert(offsetof(struct tr_exposure, publish_delta_ns) == 28, "tr_exposure.publish_delta_ns");
+_Static_assert(offsetof(struct tr_exposure, source_epoch) == 32, "tr_exposure.source_epoch");
+_Static_assert(offsetof(struct tr_exposure, source_seq) == 40, "tr_exposure.source_seq");
+_Static_assert(offsetof(struct tr_exposure, source_index) == 48, "tr_exposure.source_index");
+_Static_assert(offsetof(struct tr_exposure, source_count) == 52, "tr_exposure.source_count");
+_Static_assert(offsetof(struct tr_exposure, ts_slot) == 56, "tr_exposure.ts_slot");
+_Static_assert(offsetof(struct tr_exposure, long_low) == 64, "tr_exposure.long_low");
+_Static_assert(offsetof(struct tr_exposure, long_high) == 72, "tr_exposure.long_high");
+_Static_assert(offsetof(struct tr_exposure, short_low) == 80, "tr_exposure.short_low");
+_Static_assert(offsetof(struct tr_exposure, short_high) == 88, "tr_exposure.short_high");
+_Static_assert(offsetof(struct tr_exposure, gross_low) == 96, "tr_exposure.gross_low");
+_Static_assert(offsetof(struct tr_exposure, gross_high) == 104, "tr_exposure.gross_high");
+_Static_assert(offsetof(struct tr_exposure, net_low) == 112, "tr_exposure.net_low");
+_Static_assert(offsetof(struct tr_exposure, net_high) == 120, "tr_exposure.net_high");
+_Static_assert(offsetof(struct tr_exposure, var_historical) == 128, "tr_exposure.var_historical");
+_Static_assert(offsetof(struct tr_exposure, var_parametric) == 136, "tr_exposure.var_parametric");
+_Static_assert(offsetof(struct tr_exposure, confidence) == 144, "tr_exposure.confidence");
+_Static_assert(offsetof(struct tr_exposure, interval_ns) == 152, "tr_exposure.interval_ns");
+_Static_assert(offsetof(struct tr_exposure, samples) == 160, "tr_exposure.samples");
+_Static_assert(offsetof(struct tr_exposure, positions) == 168, "tr_exposure.positions");
+_Static_assert(offsetof(struct tr_exposure, account) == 172, "tr_exposure.account");
+_Static_assert(offsetof(struct tr_exposure, scope) == 176, "tr_exposure.scope");
+_Static_assert(offsetof(struct tr_exposure, money_scale) == 177, "tr_exposure.money_scale");
+_Static_assert(offsetof(struct tr_exposure, faults) == 178, "tr_exposure.faults");
+_Static_assert(offsetof(struct tr_exposure, zero) == 179, "tr_exposure.zero");
+_Static_assert(offsetof(struct tr_exposure, unpriced) == 180, "tr_exposure.unpriced");
+_Static_assert(offsetof(struct tr_exposure, currency) == 184, "tr_exposure.currency");
+_Static_assert(offsetof(struct tr_exposure, zeros) == 200, "tr_exposure.zeros");
 
 struct tr_trade {
     int64_t stamp;

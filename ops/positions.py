@@ -34,7 +34,7 @@ def read_positions(instance: str, account: int | None = None) -> Positions:
     with open_reader(parse_ring(RING, instance), POSITION) as reader:
         records, info = reader.last(reader.facts().slots)
         first = reader.facts().first_seq
-    rows = records[records["kind"] == Kind.POSITION]
+    rows = records[(records["kind"] == Kind.POSITION) & (records["fills"] > 0)]
     if account is not None:
         rows = rows[rows["account"] == account]
     keys = rows["account"].astype(np.int64) << 16 | rows["instrument_id"]

@@ -20,7 +20,7 @@ from pnl_market import (
 )
 
 from consumers.pnl_engine import PnlEngine, PnlOptions
-from consumers.pnl_state import ACCOUNTS, ORDERS
+from consumers.pnl_state import ACCOUNTS, NOBODY, ORDERS
 from layouts import CostMethod, Kind, MarkKind, PositionFault
 from shm.njit import CompileCounter
 
@@ -361,3 +361,26 @@ def test_a_state_that_is_none_is_refused() -> None:
     for wrong in (b"", image[:-1], image + b"x"):
         with pytest.raises(ValueError, match="does not hold"):
             Desk().engine.load(wrong)
+
+
+def test_orders_that_begin_in_the_middle_are_told() -> None:
+    """A ring that has gone round before the worker first read it, and a jump within it."""
+    whole, late = Desk(), Desk()
+    late.orders.seq = 5
+    assert whole.fills(fill(BUY, 1, 1))[0]["faults"] & PositionFault.INPUT_LOST == 0
+    assert late.fills(fill(BUY, 1, 1))[0]["faults"] & PositionFault.INPUT_LOST
+    whole.orders.seq += 1
+    assert whole.fills(fill(BUY, 1, 1))[0]["faults"] & PositionFault.INPUT_LOST
+
+
+def test_a_watched_instrument_tells_its_mark_and_nothing_else() -> None:
+    """A row of nobody's at the pace of the marks; no fill may be nobody's."""
+    desk = Desk(pause_ns=0)
+    desk.engine = PnlEngine(lambda _id, _version: 2, PnlOptions(pause_ns=0), lambda each: each == 2)
+    rows = desk.sees(*(quote(100, 102, instrument_id=each) for each in (1, 2, 1, 2)))
+    assert [(r["account"], r["instrument_id"], r["mark_price"]) for r in rows] == [
+        (NOBODY, 2, 1010)
+    ]
+    assert (rows[0]["fills"], rows[0]["qty"], rows[0]["day_no"]) == (0, 0, 0)
+    assert len(desk.sees(quote(100, 104, ts=T0 + DAY_NS, instrument_id=2))) == 1
+    assert len(desk.fills(fill(BUY, 1, 1, account=NOBODY))) == 0
