@@ -1,4 +1,4 @@
-"""Verbs that look: mem, bench, audit, replay, config."""
+"""Verbs that look: mem, bench, audit, truth, replay, config."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -137,6 +137,20 @@ def audit(
     else:
         books.show_result(result)
     return OK if result.unaccounted == 0 else UNWELL
+
+
+@app.command
+def truth(folder: Path | None = None, json: Json = False) -> int:
+    """Replay every recording of a folder and hold it against its venue's checksums, sequences, tops. Exit 1 if one differs.
+
+    Parameters
+    ----------
+    folder
+        Recordings named <venue>_….jsonl.gz; TICKRING_CAPTURES where it is left out.
+    """
+    from ops import truth as recordings
+
+    return recordings.run(folder, json)
 
 
 @app.command

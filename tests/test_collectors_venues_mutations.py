@@ -12,7 +12,8 @@ from shm.outlet import Reject
 
 SEED = 20261120
 MUTATIONS = 3_000
-MANY_MUTATIONS = 1_000_000
+PARTS = 10
+PART_MUTATIONS = 100_000
 CHECK_EVERY = 100
 HEAL_EVERY = 24
 LARGE_BYTES = 3_000
@@ -76,9 +77,9 @@ class Wounds:
         self.hurt.close()
 
 
-def wound(captures, venue: str, mutations: int) -> None:
+def wound(captures, venue: str, mutations: int, seed: int) -> None:
     """Feed wounded frames until there were enough of them."""
-    choose = chooser(SEED)
+    choose = chooser(seed)
     messages = corpus(captures, venue)
     small = [data for kind, _, data in messages if kind == "recv" and len(data) < LARGE_BYTES]
     seen: Counter = Counter()
@@ -95,17 +96,18 @@ def wound(captures, venue: str, mutations: int) -> None:
     assert seen[0] > 0
     wanted = {Reject.MALFORMED_JSON, Reject.UNEXPECTED_SHAPE, Reject.UNKNOWN_CHANNEL}
     wanted |= {Reject.NOT_A_NUMBER} | ({Reject.NO_SNAPSHOT} if venue not in REST_VENUES else set())
-    assert wanted <= set(seen), f"seed {SEED}: the wounds no longer reach {wanted - set(seen)}"
+    assert wanted <= set(seen), f"seed {seed}: the wounds no longer reach {wanted - set(seen)}"
 
 
 @pytest.mark.parametrize("venue", VENUES)
 def test_mutated_frames_are_counted_and_never_raise(captures, venue) -> None:
     """3,000 wounds a venue, REST answers among them: 0 uncaught, each frame in one count, sound books."""
-    wound(captures, venue, MUTATIONS)
+    wound(captures, venue, MUTATIONS, SEED)
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("venue", VENUES)
-def test_a_million_mutated_frames_are_counted_and_never_raise(captures, venue) -> None:
-    """The same with 10^6 wounds a venue."""
-    wound(captures, venue, MANY_MUTATIONS)
+def test_a_million_mutated_frames_are_counted_and_never_raise(captures, venue, part) -> None:
+    """The same with ten other seeds and 10^5 wounds each: 10^6 a venue."""
+    wound(captures, venue, PART_MUTATIONS, SEED + 1 + part)
