@@ -83,6 +83,9 @@ class Truth(msgspec.Struct):
     holds: bool
 
 
+_WORD_NAMES = ["word_0", "word_1", "word_2", "word_3"]
+
+
 class _Watch:
     """Looks at records as a consumer gets them: crossed tops, and on whose side trades were."""
 
@@ -95,7 +98,7 @@ class _Watch:
         """Take EVENT records in order."""
         kinds = records["kind"]
         for event in records[(kinds == Kind.QUOTE) | (kinds == Kind.TRADE)]:
-            words = tuple(int(event[f"word_{i}"]) for i in range(4))
+            words: tuple[int, int, int, int] = event[_WORD_NAMES].item()
             instrument_id = int(event["instrument_id"])
             if event["kind"] == Kind.QUOTE:
                 self._tops[instrument_id] = words
