@@ -10,7 +10,7 @@ from ops import show
 from ops.cli_app import OK, UNWELL, ConfigFile, InstanceName, Json, app, bench, config
 from ops.options import Topology
 from ops.topology import load_topology
-from shm.errors import ConfigurationError, NoRing
+from shm.errors import NoRing
 from shm.registry import DEFAULT_INSTANCE, read_instance
 
 if TYPE_CHECKING:
@@ -157,7 +157,8 @@ def truth(folder: Path | None = None, json: Json = False) -> int:
 def replay(
     *files: Path,
     venue: str = "",
-    speed: Annotated[str, Parameter(help='"max" only: as fast as it can be decoded.')] = "max",
+    speed: str = "max",
+    into: str = "",
     features: Path | None = None,
     json: Json = False,
 ) -> int:
@@ -169,16 +170,17 @@ def replay(
         Recordings, merged by time: .wslog files, compressed or not, and JSON lines.
     venue
         The protocol they were recorded from, e.g. kraken_v2; .wslog files say it themselves.
+    speed
+        Factor of recorded time (1: as it was), or "max": as fast as it can be decoded.
+    into
+        Name of an instance that does not run: its rings are made for the time of the replay, for others to attach to.
     features
         Also write the rows that the features worker would publish to this Parquet file.
     """
     from ops import replay as player
+    from ops.replay_pace import speed_of
 
-    if speed != "max":
-        raise ConfigurationError(
-            f'--speed {speed}: "max" expected; to play in real time run `tickring up`'
-        )
-    return player.run(files, venue, features, json)
+    return player.run(files, venue, features, json, speed_of(speed), into)
 
 
 @config.command(name="show")

@@ -11,6 +11,7 @@ counted as rejected `truncated_capture` beside the frames, told on stderr, and t
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,9 @@ from collectors.captures import (
 from collectors.wslog import About
 from ops import show
 from ops.replay_books import BookRows, ReplayBooks
+from ops.replay_pace import Lateness, Pace
 from ops.replay_player import Player, decoder_of, records_of
+from ops.replay_rings import named_rings
 from shm.errors import ConfigurationError
 
 _CHUNK_FRAMES = 1024
@@ -48,6 +51,8 @@ class Report(msgspec.Struct, kw_only=True):
     """Frames that a snapshot had made stale: they are among the decoded, and published nothing."""
     oracle: dict[str, int]
     """How often the venue's own best bid and ask agreed with the book, and how often not."""
+    lateness: Lateness | None = None
+    """Of a replay in time: by how much frames missed their instant."""
 
 
 class Recording:
@@ -83,6 +88,7 @@ class Recording:
         if not self.venue:
             raise ConfigurationError("replay: JSON lines do not say whose they are: name --venue")
         decoder_of(self.venue)
+        self.worker = logged[0].log.header.worker if logged else self.venue
         self._logged = len(logged)
 
     def frames(self) -> Iterator[Frame]:
@@ -119,7 +125,11 @@ def chunks_of(frames: Iterable[Frame], half: int) -> Iterator[Sequence[Frame]]:
 
 
 def play(
-    paths: Sequence[Path], venue: str = "", features: Path | None = None
+    paths: Sequence[Path],
+    venue: str = "",
+    features: Path | None = None,
+    speed: float | None = None,
+    into: str = "",
 ) -> tuple[Report, list[Capture]]:
     """Replay recordings; returns the report and the files that are cut or damaged.
 
@@ -129,13 +139,23 @@ def play(
         paths: recordings.
         venue: whose frames they hold; "": .wslog files say it.
         features: Parquet file to write the rows of the features engine to, if wanted.
+        speed: factor of recorded time; None: as fast as it can be decoded.
+        into: instance whose rings others attach to meanwhile; "": private rings.
 
     Raises:
         ConfigurationError: an unknown venue, no recording, or a damaged one.
     """
     recording = Recording(paths, venue)
     largest = max((len(frame.data) for frame in recording.frames()), default=0)
-    player = Player(recording.venue, largest, recording.about)
+    with ExitStack() as places:
+        place = places.enter_context(named_rings(into, recording.worker)) if into else None
+        player = Player(recording.venue, largest, recording.about, place)
+        return _play(recording, player, features, speed), recording.truncated
+
+
+def _play(
+    recording: Recording, player: Player, features: Path | None, speed: float | None
+) -> Report:
     books = ReplayBooks()
     rows = None
     if features is not None:
@@ -144,7 +164,9 @@ def play(
         )
 
         rows = ReplayFeatures(books, player.events.producer.epoch)
-    for chunk in chunks_of(recording.frames(), player.half):
+    pace = Pace(speed) if speed else None
+    frames = recording.frames()
+    for chunk in pace.frames(frames) if pace else chunks_of(frames, player.half):
         player.play(chunk)
         for records, _ in player.instruments.drain():
             books.take_instruments(records)
@@ -155,12 +177,21 @@ def play(
     if rows is not None and features is not None:
         rows.write(features)
     player.decoder.finish()
-    return _report(player, books, len(recording.truncated)), recording.truncated
+    report = _report(player, books, len(recording.truncated))
+    report.lateness = pace.lateness() if pace else None
+    return report
 
 
-def run(paths: Sequence[Path], venue: str, features: Path | None, as_json: bool) -> int:
+def run(
+    paths: Sequence[Path],
+    venue: str,
+    features: Path | None,
+    as_json: bool,
+    speed: float | None = None,
+    into: str = "",
+) -> int:
     """Replay, print, and return the exit status."""
-    report, truncated = play(paths, venue, features)
+    report, truncated = play(paths, venue, features, speed, into)
     for capture in truncated:
         assert capture.ending is not None
         show.complain(
@@ -236,6 +267,11 @@ def _print(report: Report) -> None:
         ],
     )
     show.say(f"rejected: {rejected}")
+    if late := report.lateness:
+        show.say(
+            f"late: p50 {late.us_p50} us, p99 {late.us_p99} us, max {late.us_max} us, "
+            f"{late.over_1_ms} of {late.frames} by more than 1 ms"
+        )
     rows = []
     for symbol, book in report.books.items():
         bid = " @ ".join(reversed(book.bids[0])) if book.bids else None

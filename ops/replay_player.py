@@ -6,7 +6,7 @@ its place. A recording without them (JSON lines) holds frames and REST answers o
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -59,15 +59,23 @@ class Player:
         venue: whose frames come.
         largest_frame_bytes: the longest of them: half the ring takes all that one frame becomes.
         about: the collector as the recording tells it; None: any symbol is taken.
+        place: makes the rings: private ones, or those of `replay_rings`.
     """
 
-    def __init__(self, venue: str, largest_frame_bytes: int, about: About | None = None) -> None:
+    def __init__(
+        self,
+        venue: str,
+        largest_frame_bytes: int,
+        about: About | None = None,
+        place: Callable[[str, np.dtype, int], PrivateRing] | None = None,
+    ) -> None:
         self.venue = venue
         self.about = about
         most = records_of(largest_frame_bytes)
         self.half = max(LEAST_SLOTS, 1 << (2 * most - 1).bit_length()) // 2
-        self.events = _open("events", EVENT, 2 * self.half)
-        self.instruments = _open("instruments", INSTRUMENT, INSTRUMENT_SLOTS)
+        make = place or _open
+        self.events = make("events", EVENT, 2 * self.half)
+        self.instruments = make("instruments", INSTRUMENT, INSTRUMENT_SLOTS)
         self.outlets: list[Outlet] = []
         self.elapsed_ns = 0
         self.received = 0
