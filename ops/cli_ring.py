@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from ops import show
 from ops.cli_app import OK, UNWELL, Flag, InstanceName, Json, ring
 from shm.errors import ConfigurationError
-from shm.registry import DEFAULT_INSTANCE, read_instance
+from shm.registry import DEFAULT_INSTANCE, find_ring, read_instance
 
 
 @ring.command(name="list")
@@ -30,7 +30,6 @@ def ring_list(instance: InstanceName = DEFAULT_INSTANCE, json: Json = False) -> 
 def ring_details(name: str, instance: InstanceName = DEFAULT_INSTANCE, json: Json = False) -> int:
     """Tell everything about a ring: header, epochs, producer, each consumer with lag and losses, memory."""
     from ops import ring_details as details
-    from ops.rings import find_ring
 
     found = details.read_details(find_ring(name, instance))
     if json:
@@ -58,7 +57,6 @@ def ring_hz(
         Seconds in all; without it for ever on a terminal, one interval elsewhere.
     """
     from ops import ring_rate
-    from ops.rings import find_ring
 
     for option, seconds in (("--interval", interval), ("--for", for_)):
         if seconds is not None and not 0.01 <= seconds <= 1e9:
@@ -86,7 +84,7 @@ def ring_tail(
 
     if n < 0:
         raise ConfigurationError(f"--lines {n}: a number of records from 0 on expected")
-    for rows, lost in rings.follow(rings.find_ring(name, instance), n, follow):
+    for rows, lost in rings.follow(find_ring(name, instance), n, follow):
         if lost:
             show.complain(f"{name}: {lost} records were overwritten before they were read")
         for row in rows:
@@ -129,7 +127,6 @@ def ring_dump(
         With --out: the account as one document on stdout.
     """
     from ops import ring_dump as dumper
-    from ops.rings import find_ring
 
     done = dumper.dump(find_ring(name, instance), from_, to, last, format, out)
     told = f"{done.ring}: {done.written:,} records written"

@@ -3,7 +3,6 @@
 Prices and quantities are printed as the exact decimals of their instrument, taken from its worker's table.
 """
 
-import difflib
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,10 +11,10 @@ import msgspec
 import numpy as np
 
 from layouts import EVENT, EVENT_VIEWS, INSTRUMENT, InstrumentState, Kind, Mark
-from shm.errors import AttachError, NoRing
+from shm.errors import AttachError
 from shm.reader import open_reader
 from shm.region import RegionName
-from shm.registry import read_instance, ring_names
+from shm.registry import ring_names
 
 _SCALED = {
     "price": "price_scale",
@@ -113,24 +112,6 @@ class Printer:
         if instrument_id and instrument_id not in self._scales:
             self._scales = read_scales(self._instance)
         return self._scales.get(instrument_id)
-
-
-def find_ring(name: str, instance: str) -> RegionName:
-    """Return the ring of that public name.
-
-    Raises:
-        NoRing: the instance does not run, or has no such ring; the nearest one is named.
-    """
-    there = ring_names(instance)
-    if not there:
-        read_instance(instance)
-        raise NoRing(f"instance {instance!r} has no ring yet; see `tickring status`")
-    known = {str(each): each for each in there}
-    if name in known:
-        return known[name]
-    near = difflib.get_close_matches(name, list(known), 1, 0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise NoRing(f"no ring {name!r} in instance {instance!r}; {hint}there are: {', '.join(known)}")
 
 
 def follow(name: RegionName, n: int, forever: bool) -> Iterator[tuple[list[dict[str, Any]], int]]:

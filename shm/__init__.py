@@ -23,7 +23,7 @@ from shm.instruments import Instrument, instruments
 from shm.latest import LatestBook
 from shm.latest import open_book as book
 from shm.reader import Info, Reader, open_reader
-from shm.registry import DEFAULT_INSTANCE, instances, parse_ring, ring_names
+from shm.registry import DEFAULT_INSTANCE, find_ring, instances, ring_names
 
 __all__ = [
     "AttachError",
@@ -66,9 +66,9 @@ def attach(name: str, instance: str = DEFAULT_INSTANCE) -> Reader:
     """Attach read-only to ring `<worker>.<ring>` of a running instance, at its newest record.
 
     Raises:
-        AttachError: NoRing, WrongAbi, WrongPermissions, ...: see `shm.errors`.
+        AttachError: NoRing (it names the nearest and all there are), WrongAbi, WrongPermissions, ...: see `shm.errors`.
     """
-    return open_reader(parse_ring(name, instance))
+    return open_reader(find_ring(name, instance))
 
 
 def rings(instance: str = DEFAULT_INSTANCE) -> list[RingRow]:

@@ -6,8 +6,10 @@ Of EVENT records, `kind=` chooses one kind and gives its four words their names;
 Importing this module imports pyarrow; polars and pandas only where they are asked for.
 """
 
+import re
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,7 @@ from shm.instruments import Instrument, versions
 PRICES = ("float", "fixed", "decimal")
 _TIMES = ("ts_event", "ts_recv")
 _DECIMAL_DIGITS = 38
+_OFFSET = re.compile(r"[+-][0-2]\d:[0-5]\d")
 
 
 def to_table(
@@ -38,11 +41,13 @@ def to_table(
         kind: of EVENT records only this kind, under its own column names: "trade", "quote", "level", ...
         price: prices and quantities as "float" (float64), "fixed" (the int64 of the ring, with columns price_scale and
             qty_scale) or "decimal" (exact decimal128). Null where no table knows the instrument, but in "fixed".
-        tz: time zone of ts_event (the venue's clock) and ts_recv (ours), ns; None: int64 ns since the epoch.
+        tz: time zone of ts_event (the venue's clock) and ts_recv (ours), ns: an IANA name or "+01:00"; None: int64 ns since
+            the epoch.
         symbols: add columns venue and symbol, null where no table knows the instrument.
     """
     if price not in PRICES:
         raise ValueError(f'price={price!r}: "float", "fixed" or "decimal" expected')
+    _check_tz(tz)
     if kind is not None:
         records, epochs = _only(records, epochs, kind)
     columns: dict[str, Any] = {
@@ -107,6 +112,17 @@ class _Scales:
         """The scale of each record and whether it is known."""
         scale = np.array([getattr(row, field, 0) for row in self.rows])
         return scale[self.row_of], self.row_of > 0
+
+
+def _check_tz(tz: str | None) -> None:
+    if tz is None or _OFFSET.fullmatch(tz):
+        return
+    try:
+        ZoneInfo(tz)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f'tz={tz!r}: a zone like "UTC" or "Europe/Zurich", an offset like "+01:00", or None expected'
+        ) from None
 
 
 def _only(

@@ -176,11 +176,21 @@ class Reader:
         """
         if on_lapped not in ("skip", "oldest", "raise"):
             raise ValueError(f'on_lapped={on_lapped!r}: "skip", "oldest" or "raise" expected')
+        if not poll_ms >= 0 or max_records < 1:
+            raise ValueError(
+                f"follow(poll_ms={poll_ms}, max_records={max_records}): from 0 ms and from 1 record on expected"
+            )
+        self._check_open()
         self.handle.rejoin = 0 if on_lapped == "skip" else 2
+        return self._follow(poll_ms, on_lapped == "raise", max_records)
+
+    def _follow(
+        self, poll_ms: float, raises: bool, max_records: int
+    ) -> Iterator[tuple[np.ndarray, Info]]:
         renewed = monotonic_ns()
         while True:
             records, info = self.poll(max_records)
-            if info.lost and on_lapped == "raise":
+            if info.lost and raises:
                 raise Lapped(str(self.name), info.first_seq - info.lost, info.first_seq - 1)
             if len(records) or info.lost:
                 yield records, info

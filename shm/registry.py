@@ -4,6 +4,7 @@
 directory, layout hashes, the resolved configuration. It is replaced whole, never edited.
 """
 
+import difflib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,23 @@ def parse_ring(name: str, instance: str = DEFAULT_INSTANCE) -> RegionName:
             f"ring name {name!r}: <worker>.<ring> expected, as `tickring ring list` shows them"
         )
     return ring_name(instance, worker, ring)
+
+
+def find_ring(name: str, instance: str = DEFAULT_INSTANCE) -> RegionName:
+    """Return the ring `<worker>.<ring>` of an instance, whether its producer lives or not.
+
+    Raises:
+        NoRing: the instance does not run, or has no such ring; the nearest one and all that are there are named.
+    """
+    there = {str(each): each for each in ring_names(instance)}
+    if name in there:
+        return there[name]
+    if not there:
+        read_instance(instance)
+        raise NoRing(f"instance {instance!r} has no ring yet; see `tickring status`")
+    near = difflib.get_close_matches(name, list(there), 1, 0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise NoRing(f"no ring {name!r} in instance {instance!r}; {hint}there are: {', '.join(there)}")
 
 
 def _files(instance: str) -> Iterator[list[str]]:

@@ -171,12 +171,26 @@ def test_a_table_of_nothing_has_its_columns(market) -> None:
     assert empty.column_names == full.column_names
 
 
-@pytest.mark.parametrize("wrong", [{"price": "cents"}, {"kind": "candle"}])
+@pytest.mark.parametrize(
+    "wrong", [{"price": "cents"}, {"kind": "candle"}, {"tz": "Mars"}, {"tz": ""}, {"tz": "+1"}]
+)
 def test_unknown_switches_are_refused(market, wrong) -> None:
     """The error names what there is."""
     with shm.attach("kraken.events", market.instance) as reader:
         with pytest.raises(ValueError, match="expected"):
             reader.to_arrow(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("tz", "shown"),
+    [("UTC", "UTC"), ("Europe/Zurich", "Europe/Zurich"), ("+01:00", "+01:00"), (None, None)],
+)
+def test_times_are_in_the_zone_asked_for(market, tz: str | None, shown: str | None) -> None:
+    """The instant is the same; None is the integer of the ring."""
+    with shm.attach("kraken.events", market.instance) as reader:
+        column = reader.to_arrow(kind="trade", tz=tz)["ts_recv"]
+    assert getattr(column.type, "tz", None) == shown
+    assert column.cast("int64").to_pylist()[0] == T0 + 1
 
 
 # ---------------------------------------------------------------- the newest book
@@ -265,3 +279,35 @@ def test_the_example_runs_as_it_stands(market, require_rival) -> None:
     after = sorted(path.name for path in Path("/dev/shm").glob(f"tickring.{market.instance}.*"))
     assert after == before
     market.trade(BTC, 1, 1, 1, T0)
+
+
+PREAMBLE = """
+import functools, sys
+import shm
+from consumers import history
+
+instance, data_dir = sys.argv[1:]
+for name in ("rings", "attach", "book", "instruments"):
+    setattr(shm, name, functools.partial(getattr(shm, name), instance=instance))
+history.sql = functools.partial(history.sql, instance=instance, data_dir=data_dir)
+"""
+
+
+def test_the_readme_s_example_runs(market, require_rival, tmp_path: Path) -> None:
+    """As it stands but for the instance's name, and an endless loop that ends at its first records."""
+    require_rival("polars")
+    require_rival("pandas")
+    market.book(0, BTC, 10)
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    block = readme.partition("## For the quant\n\n")[2].partition("\n`repr(r)`")[0]
+    lines = [line.removeprefix("    ") for line in block.splitlines()]
+    assert "    ..." in lines
+    code = "\n".join("    break" if line == "    ..." else line for line in lines)
+    code = code.replace("for records, info", "r.seek_oldest()\nfor records, info")
+    command = [sys.executable, "-c", PREAMBLE + code + "\nprint(r, len(records))"]
+    done = subprocess.run(
+        [*command, market.instance, str(tmp_path)],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "<Reader kraken.events LIVE seq 5 epoch 1 lag 0 lost 0" in done.stdout

@@ -112,6 +112,9 @@ if said["open data ro"] == "OK":
     reader = shm.attach("worker.events", instance)
     records, info = reader.last(100)
     said["read"] = [len(records), info.last_seq]
+    reader.seek_oldest()
+    records, info = next(reader.follow(on_lapped="oldest"))
+    said["notebook"] = [len(records), [row.name for row in shm.rings(instance)], "lag 0 lost 0" in repr(reader)]
     attempt("join", lambda: join(reader.name, "x", reader.dtype))
 print(json.dumps(said), flush=True)
 if len(sys.argv) > 7:
@@ -156,13 +159,18 @@ def test_a_member_of_the_reader_group_reads_and_cannot_disturb(ring) -> None:
     before = Path("/dev/shm", producer.name.file("data")).read_bytes()
     said, child = said_by_other(ring, READER_GROUP, hold=True)
     try:
-        denied = {what: answer for what, answer in said.items() if what not in ("read", "store")}
+        denied = {
+            what: answer
+            for what, answer in said.items()
+            if what not in ("read", "notebook", "store")
+        }
         denied.pop("open data ro")
         assert denied.pop("lock data") == "OK", "the kernel lets a reader lock what it may read"
         assert denied.pop("join") == "WrongPermissions"
         assert set(denied.values()) <= {"EACCES", "EPERM", "EINVAL", "EBADF"}, said
         assert said["store"] == 11, "a store into the mapping ends the one who tries"
         assert said["read"] == [10, 10]
+        assert said["notebook"] == [10, ["worker.events"], True]
         assert Path("/dev/shm", producer.name.file("data")).read_bytes() == before
         producer.close()
         successor = ring(16, reader_group=READER_GROUP)  # while that lock is held

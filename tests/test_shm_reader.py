@@ -180,7 +180,23 @@ def test_follow_raises_when_asked_to(pair) -> None:
         next(stream)
     assert caught.value.lost_from == 1
     with pytest.raises(ValueError, match="on_lapped"):
-        next(reader.follow(on_lapped="stop"))
+        reader.follow(on_lapped="stop")
+
+
+@pytest.mark.parametrize("wrong", [{"poll_ms": -1}, {"poll_ms": float("nan")}, {"max_records": 0}])
+def test_follow_refuses_at_once_what_it_cannot_do(pair, wrong: dict[str, float]) -> None:
+    """Not at the first record, which may be hours away."""
+    _, reader = pair
+    with pytest.raises(ValueError, match="expected"):
+        reader.follow(**wrong)
+
+
+def test_attach_names_the_nearest_ring(pair, instance) -> None:
+    """A notebook's typing error is answered with what there is."""
+    with pytest.raises(NoRing, match=r"did you mean worker.events\? there are: worker.events"):
+        shm.attach("worker.event", instance.name)
+    with pytest.raises(NoRing, match="no instance 'nosuch' is running here"):
+        shm.attach("worker.events", "nosuch")
 
 
 def test_follow_goes_on_with_the_successor(ring, monkeypatch) -> None:
@@ -277,10 +293,9 @@ def test_rings_are_listed_with_their_state(ring, instance) -> None:
     assert rows["worker.books"].layout == "book"
     with shm.attach("worker.events", instance.name) as reader:
         assert reader.dtype == EVENT
-    with pytest.raises(NoRing, match="no region"):
-        shm.attach("worker.nothing", instance.name)
-    with pytest.raises(NoRing, match="<worker>"):
-        shm.attach("worker", instance.name)
+    for wrong in ("worker.nothing", "worker", ""):
+        with pytest.raises(NoRing, match=r"there are: worker.books, worker.events"):
+            shm.attach(wrong, instance.name)
 
 
 @pytest.mark.parametrize("dtype", [EVENT, BOOK], ids=["EVENT", "BOOK"])
