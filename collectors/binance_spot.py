@@ -175,7 +175,6 @@ class BinanceSpot(DiffDecoder):
 
     venue: ClassVar[str] = "binance"
     channels: ClassVar[frozenset[str]] = frozenset(_STREAMS)
-    heartbeat_s: ClassVar[float] = 0.0
     url: str = "wss://stream.binance.com:9443/stream"
     rest_url: str = "https://api.binance.com/api/v3"
     forms: ClassVar[tuple[Form, ...]] = (

@@ -103,7 +103,6 @@ class Bitstamp(DiffDecoder):
 
     venue: ClassVar[str] = "bitstamp"
     channels: ClassVar[frozenset[str]] = frozenset(_CHANNELS)
-    heartbeat_s: ClassVar[float] = 0.0
     line_type: ClassVar[type[InstrumentLine]] = BitstampLine
     url: str = "wss://ws.bitstamp.net"
     rest_url: str = "https://www.bitstamp.net/api/v2"

@@ -119,7 +119,6 @@ class Bybit(FeedDecoder):
     channels: ClassVar[frozenset[str]] = frozenset(_TOPICS)
     depths: ClassVar[frozenset[int]] = frozenset({0, 1, 25, 50, 100, 200, 500, 1000})
     default_depth: ClassVar[int] = 200
-    heartbeat_s: ClassVar[float] = 20.0
     url: str = "wss://stream.bybit.com/v5/public/spot"
     rest_url: str = "https://api.bybit.com"
     rest_rate: ClassVar[Rate] = Rate(per_s=5.0, burst=10.0)

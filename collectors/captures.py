@@ -30,7 +30,7 @@ from layouts import Entry
 from shm.errors import TickringError
 
 Kind = Literal["open", "sent", "recv", "rest"]
-LoggedKind = Literal["start", "close", "timer", "republish", "too_large"]
+LoggedKind = Literal["start", "close", "timer", "republish", "too_large", "silence"]
 """What only a .wslog tells: see `layouts.wslog.Entry`."""
 
 CHUNK_BYTES = 256 * 1024
@@ -191,6 +191,7 @@ _LOGGED: dict[int, Kind | LoggedKind] = {
     Entry.REPUBLISH: "republish",
     Entry.TOO_LARGE: "too_large",
     Entry.START: "start",
+    Entry.SILENCE: "silence",
 }
 
 

@@ -156,7 +156,6 @@ class CoinbaseAdvanced(FeedDecoder):
 
     venue: ClassVar[str] = "coinbase"
     channels: ClassVar[frozenset[str]] = frozenset(_CHANNELS)
-    heartbeat_s: ClassVar[float] = 1.0
     url: str = "wss://advanced-trade-ws.coinbase.com"
     rest_url: str = "https://api.coinbase.com/api/v3/brokerage"
     forms: ClassVar[tuple[Form, ...]] = tuple(_forms())

@@ -112,7 +112,6 @@ class CoinbaseExchange(FeedDecoder):
 
     venue: ClassVar[str] = "coinbase_exchange"
     channels: ClassVar[frozenset[str]] = frozenset(_CHANNELS)
-    heartbeat_s: ClassVar[float] = 1.0
     url: str = "wss://ws-feed.exchange.coinbase.com"
     rest_url: str = "https://api.exchange.coinbase.com"
     forms: ClassVar[tuple[Form, ...]] = (

@@ -26,6 +26,7 @@ from typing import ClassVar
 import msgspec
 
 from collectors.allowance import Rate
+from collectors.arrivals import Calendar
 from collectors.instrument_line import InstrumentLine
 from collectors.instruments import InstrumentTable, Steps
 from layouts import GapReason, InstrumentState, StateReason
@@ -77,8 +78,8 @@ class Decoder(ABC):
     channels: ClassVar[frozenset[str]]
     depths: ClassVar[frozenset[int]]
     default_depth: ClassVar[int]
-    heartbeat_s: ClassVar[float]
-    """The connection is silent when nothing came for this long."""
+    calendar: ClassVar[Calendar | None] = None
+    """When its market is open; None: always."""
     line_type: ClassVar[type[InstrumentLine]] = InstrumentLine
     forms: ClassVar[tuple[Form, ...]] = ()
     """The frames that come most, for `take_frame`."""
@@ -175,12 +176,14 @@ class Decoder(ABC):
             if line.is_due(ts):
                 self._ask(symbol, line, ts)
 
-    def resync(self, symbol: str, ts: int, reason: StateReason = StateReason.SILENCE) -> None:
-        """Give up an instrument's book and ask for a fresh snapshot of it alone."""
+    def resubscribe(self, channel: str, symbol: str, ts: int) -> None:
+        """Subscribe to one channel of one instrument anew; a book's snapshot is then outstanding."""
         line = self.instruments[symbol]
-        gap = GapReason.SILENCE if reason is StateReason.SILENCE else GapReason.REFUSED_FRAME
-        line.live.set_state(InstrumentState.SUSPECT, reason, ts, gap)
-        self._lost(symbol, line, ts)
+        if channel == "book":
+            self._ask(symbol, line, ts)
+            return
+        wanted = Subscription(channel, (symbol,))
+        self.outbox += self.unsubscribe_frames(wanted) + self.subscribe_frames(wanted)
 
     def republish(self, instrument_id: int, ts: int) -> int:
         """Publish an instrument's book as a snapshot, for a consumer that lost data; NO_SNAPSHOT while it

@@ -106,7 +106,6 @@ class Deribit(FeedDecoder):
 
     venue: ClassVar[str] = "deribit"
     channels: ClassVar[frozenset[str]] = frozenset(_CHANNELS)
-    heartbeat_s: ClassVar[float] = float(_HEARTBEAT_S)
     url: str = "wss://www.deribit.com/ws/api/v2"
     rest_url: str = "https://www.deribit.com/api/v2"
     rest_rate: ClassVar[Rate] = Rate(per_s=5.0, burst=10.0)

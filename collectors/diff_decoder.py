@@ -19,6 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
+from collectors.decoder import Subscription
 from collectors.feed_decoder import FeedDecoder, FeedLine
 from collectors.instrument_line import InstrumentLine
 from collectors.instruments import Instrument
@@ -205,6 +206,12 @@ class DiffDecoder(FeedDecoder):
         url = self._snapshot_url(symbol)
         if url not in self.rest_wanted:
             self.rest_wanted.append(url)
+
+    def resubscribe(self, channel: str, symbol: str, ts: int) -> None:
+        """Subscribe to one channel anew; a diff that then leaves a hole asks for its snapshot."""
+        del ts
+        wanted = Subscription(channel, (symbol,))
+        self.outbox += self.unsubscribe_frames(wanted) + self.subscribe_frames(wanted)
 
     def on_open(self, ts: int) -> None:
         """Subscribe; the first diff of each book asks for its snapshot, or the timer where none comes."""

@@ -109,7 +109,6 @@ class KrakenFutures(FeedDecoder):
 
     venue: ClassVar[str] = "kraken_futures"
     channels: ClassVar[frozenset[str]] = frozenset(_FEEDS)
-    heartbeat_s: ClassVar[float] = 60.0
     url: str = "wss://futures.kraken.com/ws/v1"
     rest_url: str = "https://futures.kraken.com/derivatives/api/v3"
 

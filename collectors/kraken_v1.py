@@ -102,7 +102,6 @@ class KrakenV1(Decoder):
     channels: ClassVar[frozenset[str]] = frozenset({"book", "trade"})
     depths: ClassVar[frozenset[int]] = frozenset(_DEPTHS.values())
     default_depth: ClassVar[int] = 10
-    heartbeat_s: ClassVar[float] = 1.0
     forms: ClassVar[tuple[Form, ...]] = _FORMS
 
     def decode(self, frame: bytes, ts_recv: int) -> int:

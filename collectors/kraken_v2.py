@@ -153,7 +153,6 @@ class KrakenV2(Decoder):
     channels: ClassVar[frozenset[str]] = frozenset({"book", "trade", "instrument"})
     depths: ClassVar[frozenset[int]] = frozenset({10, 25, 100, 500, 1000})
     default_depth: ClassVar[int] = 10
-    heartbeat_s: ClassVar[float] = 1.0
     forms: ClassVar[tuple[Form, ...]] = _FORMS
 
     def decode(self, frame: bytes, ts_recv: int) -> int:

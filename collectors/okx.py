@@ -134,7 +134,6 @@ class Okx(FeedDecoder):
 
     venue: ClassVar[str] = "okx"
     channels: ClassVar[frozenset[str]] = frozenset(_CHANNELS)
-    heartbeat_s: ClassVar[float] = 25.0
     url: str = "wss://ws.okx.com:8443/ws/v5/public"
     rest_url: str = "https://www.okx.com"
     rest_rate: ClassVar[Rate] = Rate(per_s=5.0, burst=10.0)

@@ -1,7 +1,7 @@
 """A session keeps one WebSocket connection to a venue alive for ever, and says loudly when it is not.
 
 **Protocol** connect -> `on_open` (its texts are sent) -> frames -> closed for a reason -> back off -> connect.
-The handler is four calls (`Handler`), the session three (`run`, `send`, `stop`): nothing else of the
+The handler is five calls (`Handler`), the session four (`run`, `send`, `reconnect`, `stop`): nothing else of the
 WebSocket library is seen outside this file.
 
 **Invariants** (1) It never gives up: the back-off is jittered and capped, the number of tries is not.
@@ -9,7 +9,8 @@ WebSocket library is seen outside this file.
 goes to this host only; anywhere else TLS with verification. (4) A message longer than the limit closes the
 connection with 1009 and is told, never cut.
 
-**Failure** A link without any frame for `silence_s` (venues with a heartbeat) is treated as dead: closed and opened anew.
+**Failure** A link that carries no text for `silence_s` is dead: closed and opened anew. Half-way the venue is probed with a
+text that it answers, so that neither a black hole nor a venue that pongs and is mute goes unnoticed, and a quiet link lives.
 **Cost** A frame costs the library's parsing, one clock reading and one copy of its payload to bytes.
 """
 
@@ -58,6 +59,9 @@ class Handler(Protocol):
     def on_frame(self, frame: bytes, ts_recv: int) -> Iterable[bytes]:
         """A whole message has come; return the texts to send in answer (usually none)."""
 
+    def probe(self) -> Iterable[bytes]:
+        """Return texts that the venue answers with a text; none where a WebSocket ping has to do."""
+
     def on_too_large(self, n_bytes: int, ts_recv: int) -> None:
         """A message of at least n_bytes was refused; the link will be closed."""
 
@@ -104,7 +108,7 @@ class Session:
         url: `wss://…`, or `ws://` to this host.
         handler: told of everything.
         max_message_bytes: longest message accepted, fragments added up.
-        silence_s: a link without a frame for so long is dead; 0: the venue has no heartbeat, never.
+        silence_s: a link without a text for so long, or without even a pong where there is no probe, is dead; 0: never.
         backoff: for tests.
     """
 
@@ -126,6 +130,7 @@ class Session:
         """Links that were up, the present one included."""
         self.tries = 0
         self._transport: WSTransport | None = None
+        self._listener: _Listener | None = None
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -148,6 +153,12 @@ class Session:
         if self._transport is not None and self.connected:
             self._transport.send(WSMsgType.TEXT, text)
 
+    def reconnect(self, reason: GapReason) -> None:
+        """Close the link, for that reason, and open it anew."""
+        if self._transport is not None and self._listener is not None:
+            self._listener.reason = reason
+            self._transport.disconnect()
+
     async def stop(self) -> None:
         """Close the link with 1000 and end `run`."""
         self._stopping.set()
@@ -161,7 +172,7 @@ class Session:
 
     async def _one_connection(self) -> None:
         context = ssl.create_default_context() if self.url.startswith("wss:") else None
-        listener = _Listener(self)
+        self._listener = listener = _Listener(self)
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             transport, _ = await ws_connect(
                 lambda: listener,
@@ -189,16 +200,22 @@ class Session:
         """Close a link that has gone silent; half of `silence_s` is the probe, the other half its answer's time."""
         if self.silence_s <= 0:
             return
+        probed_ns = 0
         while True:
             await asyncio.sleep(self.silence_s / 20)
-            silent_s = (clock.monotonic_ns() - listener.heard_ns) / 1e9
+            heard_ns = max(listener.text_ns, listener.pong_ns)
+            silent_s = (clock.monotonic_ns() - heard_ns) / 1e9
             if silent_s > self.silence_s * 0.9:
-                listener.reason = GapReason.SILENCE
                 log.warning("silent link", url=self.url, silent_s=round(silent_s, 2))
-                transport.disconnect()
+                self.reconnect(GapReason.SILENCE)
                 return
-            if silent_s > self.silence_s / 2:
+            if silent_s > self.silence_s / 2 and probed_ns != heard_ns:
+                probed_ns = heard_ns
+                texts = list(self.handler.probe())
+                listener.takes_pongs = not texts
                 transport.send_ping()
+                for text in texts:
+                    self.send(text)
 
 
 class _Listener(WSListener):
@@ -207,7 +224,10 @@ class _Listener(WSListener):
     def __init__(self, session: Session) -> None:
         self.session = session
         self.reason = GapReason.DISCONNECT
-        self.heard_ns = clock.monotonic_ns()
+        self.text_ns = clock.monotonic_ns()
+        """When the last text came, by the steady clock."""
+        self.pong_ns = 0
+        self.takes_pongs = False
         self._fragments: list[bytes] = []
         self._fragment_bytes = 0
         self._up = False
@@ -227,7 +247,7 @@ class _Listener(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         ts_recv = self._now_ns()
-        self.heard_ns = self._steady_ns()
+        self.text_ns, before_ns = self._steady_ns(), self.text_ns
         kind = frame.msg_type
         if kind == WSMsgType.TEXT and frame.fin and not self._fragments:
             # The library refuses what it has not read whole; a frame that came in one read gets here.
@@ -246,6 +266,10 @@ class _Listener(WSListener):
             )
             transport.send_close(WSCloseCode.OK)
             transport.disconnect()
+        else:
+            self.text_ns, heard_ns = before_ns, self.text_ns
+            if self.takes_pongs and kind == WSMsgType.PONG:
+                self.pong_ns = heard_ns
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         del transport

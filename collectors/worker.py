@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import structlog
 
-from collectors import wslog_writer
+from collectors import staleness, wslog_writer
 from collectors.allowance import Rate
 from collectors.coinbase_key import SigningKey
 from collectors.collector_spec import CollectorSpec
@@ -28,19 +28,18 @@ from collectors.decoder import Decoder
 from collectors.instruments import InstrumentTable
 from collectors.rest import COUNTERS as REST_COUNTERS
 from collectors.rest import RestClient
+from collectors.rings import Rings
 from collectors.session import Session
+from collectors.staleness import Staleness, Step, take_step
 from collectors.venues import DECODERS
 from collectors.wslog import About, Started
 from collectors.wslog_writer import Capture, Decode, switch_file
-from layouts import BOOK, EVENT, INSTRUMENT, RESTART, Entry, GapReason, Kind
+from layouts import EVENT, RESTART, Entry, GapReason, Kind
 from shm import clock
 from shm._native import lib
 from shm.consumer import REQUEST_BITS
 from shm.counters import Counters
-from shm.epochs import take_epoch
 from shm.outlet import COUNT_NAMES, Outlet, Reject
-from shm.producer import Producer, open_latest, open_ring
-from shm.region import ring_name
 from shm.worker import StopFlag, run_worker
 
 LOOK_S = 0.25
@@ -51,9 +50,8 @@ SHOW_S = 0.5
 """How often the worker's heartbeat and gauges are shown, at least; a change in its books is shown at the next look."""
 BEAT_S = 1.0
 """How often a HEARTBEAT record goes through the pipeline and the decoder's timer runs."""
-SILENCE_BEATS = 5
-"""A link is silent after so many of the venue's own heartbeat intervals, and after 5 s at the latest."""
-SILENCE_LIMIT_S = 5.0
+SILENCE_S = 5.0
+"""A link without any text of the venue for so long, not even an answer to a probe, is dead."""
 
 COUNTERS = (
     "frames_in",
@@ -66,47 +64,11 @@ COUNTERS = (
     "last_data_ns",
     "beats",
     *REST_COUNTERS,
+    *staleness.COUNTERS,
     *wslog_writer.COUNTERS,
 )
 
 log = structlog.get_logger()
-
-
-class Rings:
-    """The producers of one collector, all of one epoch."""
-
-    def __init__(self, spec: CollectorSpec) -> None:
-        epoch = take_epoch(spec.state_dir)
-
-        def ring(name: str, dtype: np.dtype, slots: int) -> Producer:
-            return open_ring(
-                ring_name(spec.instance, spec.worker, name),
-                dtype,
-                slots,
-                spec.state_dir,
-                epoch=epoch,
-                reader_group=spec.reader_group,
-                consumer_group=spec.consumer_group,
-            )
-
-        self.events = ring("events", EVENT, spec.event_slots)
-        self.books = ring("books", BOOK, spec.book_slots)
-        self.instruments = ring("instruments", INSTRUMENT, spec.instrument_slots)
-        self.latest = open_latest(
-            self.books.name, BOOK, spec.instrument_ids, epoch, spec.reader_group
-        )
-        self._all = (self.events, self.books, self.instruments, self.latest)
-
-    def heartbeat(self) -> None:
-        """Show in every header that the producer lives."""
-        for producer in self._all:
-            producer.heartbeat()
-
-    def stop(self) -> None:
-        """Say that nothing more comes, and unmap."""
-        for producer in self._all:
-            producer.stop()
-            producer.close()
 
 
 class Collector:
@@ -137,6 +99,9 @@ class Collector:
         per_s, burst = self.decoder.rest_rate
         rate = Rate(per_s * spec.rest_share, max(1.0, burst * spec.rest_share))
         self.rest = RestClient(self.on_answer, counters.add, rate, spec.max_frame_bytes)
+        self.staleness = Staleness(self.decoder, counters.add, self.decoder.calendar)
+        self.wants_new_link = False
+        """A channel stayed silent whatever was tried: the session is to open the link anew."""
         self._key = SigningKey(spec.key_file) if spec.key_file else None
         self.stopping = False
         self._steps_wanted = set(self.decoder.steps_urls() if spec.rest_url else ())
@@ -164,6 +129,7 @@ class Collector:
             self.counters.add("reconnects")
         self._opened += 1
         self.counters.set("connected", 1)
+        self.staleness.on_open()
         self.capture.next_connection()
         with self.capture.entry(Entry.OPEN, ts_recv):
             self.decoder.on_open(ts_recv)
@@ -193,6 +159,11 @@ class Collector:
         if is_read:
             self._steps_wanted.discard(url)
         return is_read
+
+    def probe(self) -> Iterable[bytes]:
+        """Return a text that the venue answers."""
+        self.decoder.outbox.append(self.decoder.ping())
+        return self.take_outbox()
 
     def on_too_large(self, n_bytes: int, ts_recv: int) -> None:
         """Count the frame that the session refused by its length."""
@@ -270,6 +241,19 @@ class Collector:
         for notice in self.decoder.notices:
             log.warning("the venue says", text=notice)
         self.decoder.notices.clear()
+
+    def look_for_silence(self) -> None:
+        """Take the next step for each channel that is silent."""
+        if not self.counters.get("connected"):
+            return
+        now = clock.now_ns()
+        for found in self.staleness.look(clock.monotonic_ns(), now):
+            name = found.step.name.lower()
+            log.warning("silent channel", step=name, channel=found.channel, symbol=found.symbol)
+            with self.capture.entry(Entry.SILENCE, now, msgspec.json.encode(found)):
+                take_step(self.decoder, found, now)
+            self.wants_new_link |= found.step is Step.RECONNECTED
+        self.counters.set("channels_silent", self.staleness.silent)
 
     def _ask_for_answers(self) -> None:
         for url in self._wanted:
@@ -349,9 +333,13 @@ async def _serve(collector: Collector, session: Session, stop: StopFlag) -> None
         if now >= next_beat:
             next_beat += int(BEAT_S * 1e9)
             collector.beat()
+        collector.look_for_silence()
         if collector.decoder.outbox:
             for text in collector.take_outbox():
                 session.send(text)
+        if collector.wants_new_link:
+            collector.wants_new_link = False
+            session.reconnect(GapReason.SILENCE)
         await asyncio.sleep(CAPTURE_LOOK_S if collector.capture.is_on else LOOK_S)
     collector.stopping = True
     await session.stop()
@@ -368,8 +356,7 @@ def main(spec: CollectorSpec) -> int:
     rings = Rings(spec)
     collector = Collector(spec, counters, rings)
     collector.begin()
-    silence_s = min(SILENCE_LIMIT_S, SILENCE_BEATS * collector.decoder.heartbeat_s)
-    session = Session(spec.url, collector, spec.max_frame_bytes, silence_s)
+    session = Session(spec.url, collector, spec.max_frame_bytes, SILENCE_S)
     counters.set_state("READY")
     asyncio.run(_serve(collector, session, stop))
     counters.set_state("DRAINING")

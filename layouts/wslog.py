@@ -54,7 +54,8 @@ class Entry(IntEnum):
     START: the process began; payload `{"previous_epoch", "frames_abandoned"}`. OPEN, CLOSE: of the link. FRAME: a whole
     message of the venue. SENT: a text of ours. REST: an answer, its url the key. TIMER: the decoder's timer ran.
     REPUBLISH: a consumer asked for the book of the symbol in the payload. TOO_LARGE: a message was refused unread, the
-    payload its least length in bytes, as text. END: the file is whole, nothing follows.
+    payload its least length in bytes, as text. END: the file is whole, nothing follows. SILENCE: a channel was found silent;
+    payload [step, channel, symbol].
     """
 
     FRAME = 1
@@ -67,6 +68,7 @@ class Entry(IntEnum):
     TOO_LARGE = 8
     START = 9
     END = 10
+    SILENCE = 11
 
 
 WSLOG_FILE = check_layout(

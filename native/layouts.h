@@ -63,6 +63,7 @@
 #define TR_WSLOG_TOO_LARGE 8
 #define TR_WSLOG_START 9
 #define TR_WSLOG_END 10
+#define TR_WSLOG_SILENCE 11
 
 #define TR_WSLOG_MAGIC 0x31455357
 #define TR_WSLOG_IN_HAND 0xffffffff

@@ -283,6 +283,7 @@ static int64_t run_frame(struct frame *f, const char *const text[2], const int64
     tr_outlet *o = l->outlet;
     const int is_snapshot = (f->flags & TR_FLAG_SNAPSHOT) != 0;
     int64_t ts_newest = 0;
+    l->book_frames++;
     if (!is_snapshot && !l->book_is_valid)
         return TR_FRAME_NO_SNAPSHOT;
     int64_t status = scan_frame(f, text, bytes, &ts_newest);

@@ -71,6 +71,8 @@ typedef struct tr_live {
     int64_t last_trade_id;
     int64_t seq;        /* the venue's number of the last frame that the book contains; the decoder's to set */
     int64_t is_chained; /* the decoder's word that frames by number may follow */
+    int64_t book_frames; /* that came, refused ones included: what tells a silent channel */
+    int64_t trades_seen; /* likewise, repeats included */
     void *book;
     tr_outlet *outlet;
     struct tr_live_tail *tail;

@@ -73,6 +73,7 @@ int64_t tr_live_trade(tr_live *l, int64_t flags, const char *price, int64_t pric
     int64_t needed[2] = {0, 0};
     int64_t result = TR_FRAME_OK;
     int64_t ts;
+    l->trades_seen++;
     for (int i = 0; i < 2; i++) {
         const int64_t status = read_whole(text[i], bytes[i], scale[i], &word[i], &width[i], &needed[i]);
         result = status ? status : result;

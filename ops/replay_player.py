@@ -16,6 +16,7 @@ import structlog
 from collectors.captures import Frame
 from collectors.decoder import Decoder
 from collectors.instruments import LAST_ID, InstrumentTable
+from collectors.staleness import Found, take_step
 from collectors.venues import DECODERS
 from collectors.wslog import About, Started
 from layouts import EVENT, INSTRUMENT, RESTART, GapReason, Kind
@@ -124,6 +125,8 @@ class Player:
             line = decoder.instruments.get(frame.data.decode())
             if line is not None:
                 decoder.republish(line.instrument.instrument_id, ts)
+        elif frame.kind == "silence":
+            take_step(decoder, msgspec.json.decode(frame.data, type=Found), ts)
         elif frame.kind == "too_large":
             self.received += 1
             self.outlet.gap(GapReason.REFUSED_FRAME, 1, ts)

@@ -147,7 +147,7 @@ def test_a_subscription_the_venue_does_not_have_is_a_configuration_error(venue) 
 
 
 def test_states_without_data_say_why(venue, pipeline) -> None:
-    """Silence makes an instrument SUSPECT and asks for it; STALE ends with the next good update."""
+    """STALE ends with the next good update; a resubscription asks for this book and leaves its state to the answer."""
     pipeline.feed(SNAPSHOTS[venue]())
     line = pipeline.decoder.instruments["A/B"]
     line.live.set_state(InstrumentState.STALE, StateReason.SILENCE, pipeline.ts)
@@ -155,7 +155,7 @@ def test_states_without_data_say_why(venue, pipeline) -> None:
     assert pipeline.feed(update(venue, *BETTER_BID)) == 0
     assert kinds(pipeline.drain()) == ["STATE", "LEVEL", "QUOTE"]
     assert line.live.state == InstrumentState.LIVE
-    pipeline.decoder.resync("A/B", pipeline.ts)
-    assert line.live.state == InstrumentState.SUSPECT
-    assert pipeline.decoder.outbox
-    assert pipeline.of(Kind.GAP)[-1]["reason"] == GapReason.SILENCE
+    pipeline.decoder.resubscribe("book", "A/B", pipeline.ts)
+    assert line.live.state == InstrumentState.LIVE
+    assert len(pipeline.decoder.outbox) == 2
+    assert line.ask_at > pipeline.ts

@@ -20,6 +20,8 @@ LIMIT_BYTES = 10_000
 class Recorder:
     """A handler that keeps what it was told."""
 
+    probes = False
+
     def __init__(self) -> None:
         self.frames: list[bytes] = []
         self.closes: list[GapReason] = []
@@ -33,6 +35,9 @@ class Recorder:
         self.frames.append(frame)
         return [b"answer"] if frame == b"question" else []
 
+    def probe(self) -> Iterable[bytes]:
+        return [b"are you there"] if self.probes else []
+
     def on_too_large(self, n_bytes: int, ts_recv: int) -> None:
         self.too_large.append(n_bytes)
 
@@ -43,8 +48,11 @@ class Recorder:
 class Venue(picows.WSListener):
     """A server side that plays a script on each subscribe."""
 
-    def __init__(self, script, heard: list[bytes], transports: list | None = None) -> None:
+    def __init__(
+        self, script, heard: list[bytes], transports: list | None = None, answers: bool = False
+    ) -> None:
         self.script = script
+        self.answers = answers
         self.heard = heard
         self.transports = [] if transports is None else transports
 
@@ -57,18 +65,31 @@ class Venue(picows.WSListener):
             self.heard.append(text)
             if text == b"subscribe":
                 self.script(transport)
+            elif self.answers:
+                transport.send(picows.WSMsgType.TEXT, b"here")
+
+
+class Probing(Recorder):
+    """A handler whose venue answers texts."""
+
+    probes = True
 
 
 async def _play(
-    script, until, limit_s: float = 8.0, **options
+    script,
+    until,
+    limit_s: float = 8.0,
+    handler: type[Recorder] = Recorder,
+    answers: bool = False,
+    **options,
 ) -> tuple[Recorder, Session, list[bytes]]:
     heard: list[bytes] = []
     transports: list = []
     server = await picows.ws_create_server(
-        lambda _: Venue(script, heard, transports), "127.0.0.1", 0
+        lambda _: Venue(script, heard, transports, answers), "127.0.0.1", 0
     )
     port = server.sockets[0].getsockname()[1]
-    recorder = Recorder()
+    recorder = handler()
     session = Session(f"ws://127.0.0.1:{port}/", recorder, LIMIT_BYTES, **options)
     task = asyncio.create_task(session.run())
     async with asyncio.timeout(limit_s):
@@ -175,6 +196,64 @@ def test_a_pong_keeps_a_quiet_link() -> None:
         return recorder.closes[:-1]
 
     assert asyncio.run(quiet()) == []
+
+
+def test_a_venue_that_pongs_and_is_mute_is_given_up() -> None:
+    """Where texts are answered, a pong does not stand for an answer: the link is closed with the reason SILENCE."""
+    recorder, _, heard = asyncio.run(
+        _play(
+            lambda _: None,
+            lambda r, s, h: bool(r.closes),
+            handler=Probing,
+            silence_s=0.4,
+        )
+    )
+    assert recorder.closes[0] == GapReason.SILENCE
+    assert heard.count(b"are you there") <= 2
+
+
+def test_an_answered_probe_keeps_a_quiet_link() -> None:
+    """One probe for each silence, one answer, no new link."""
+
+    async def quiet() -> tuple[list[GapReason], list[bytes]]:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 1.5
+
+        recorder, _, heard = await _play(
+            lambda _: None,
+            lambda r, s, h: loop.time() > end,
+            handler=Probing,
+            silence_s=0.8,
+            answers=True,
+        )
+        return recorder.closes[:-1], heard
+
+    closes, heard = asyncio.run(quiet())
+    assert closes == []
+    assert 2 <= heard.count(b"are you there") <= 4
+
+
+@pytest.mark.parametrize("jump_s", [-3600, 3600, -1_700_000_000, 2_600_000_000])
+def test_a_wall_clock_that_jumps_costs_no_link(jump_s: int) -> None:
+    """An hour back or forth, 1970, 2106: frames go on over the same link, stamped by the clock as it is."""
+    began = clock.now_ns()
+    jumped: list[int] = []
+
+    def wall() -> int:
+        return began + (jump_s * 1_000_000_000 if jumped else 0)
+
+    def script(transport) -> None:
+        transport.send(picows.WSMsgType.TEXT, b"before")
+        jumped.append(1)
+        transport.send(picows.WSMsgType.TEXT, b"question")
+
+    with clock.replaced(wall=wall):
+        recorder, session, _ = asyncio.run(
+            _play(script, lambda r, s, h: b"answer" in h, silence_s=5.0)
+        )
+    assert recorder.frames == [b"before", b"question"]
+    assert session.connections == 1
+    assert recorder.closes == [GapReason.DISCONNECT]
 
 
 def test_an_error_in_the_handler_costs_the_link_not_the_session() -> None:
