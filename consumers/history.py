@@ -3,7 +3,7 @@
     from consumers import history
     history.sql("select symbol, avg(price) from trades where day >= '2026-11-01' group by symbol").df()
 
-**Layout** `events`, `books`, `features`, `instruments`, `orders`, `positions`: every record of the rings of that
+**Layout** `events`, `books`, `features`, `instruments`, `orders`, `positions`, `exposures`: every record of the rings of that
 layout, under the ring's own column names, with `ring`, `run` (the ring's incarnation), `epoch`, `seq` and `day` (UTC
 date of ts_event, of ts_recv where the venue gives no time). `trades`, `quotes`, `levels`, `gaps`, `states`: the events
 of that kind with the words' names (layouts.event), `venue`, `symbol`, `side` (+1, -1, 0) and the scales; prices and
@@ -42,6 +42,7 @@ _VIEWS = {
     "instruments": "instrument",
     "orders": "order",
     "positions": "position",
+    "exposures": "exposure",
 }
 _EVENT_VIEWS = {
     "trades": Kind.TRADE,

@@ -53,6 +53,7 @@ def manual() -> dict[str, Explanation]:
         "venue",
         "features",
         "pnl",
+        "exposure",
         "fanout",
         "recorder",
         "collectors.<NAME>",

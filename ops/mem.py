@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from layouts import BOOK, EVENT, FEATURES, INSTRUMENT, POSITION, describe
+from layouts import BOOK, EVENT, EXPOSURE, FEATURES, INSTRUMENT, POSITION, describe
 from ops.child import child_environment
 from ops.options import OwnOptions, Topology
 from ops.status import read_children
@@ -77,6 +77,9 @@ def ring_rows(topology: Topology) -> list[RingRow]:
         rows.append(_row("features.features", "features", FEATURES, topology.features.slots))
     if topology.pnl.enabled:
         rows.append(_row("pnl.positions", "position", POSITION, topology.pnl.slots))
+    if topology.exposure.enabled:
+        slots = topology.exposure.slots
+        rows.append(_row("exposure.exposures", "exposure", EXPOSURE, slots))
     rows += [
         _sized(f"{name}.rows", "own", *own_record(own), own.slots)
         for name, own in topology.consumers.items()

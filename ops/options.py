@@ -153,6 +153,9 @@ class FeaturesOptions(WorkerOptions):
     checkpoint_s: Positive = 1.0
 
 
+InstrumentOfVenue = Annotated[str, Meta(pattern=r"^[a-z0-9_]+:\S+$")]
+
+
 class PnlOptions(WorkerOptions):
     """Positions and P&L from fills and marks."""
 
@@ -166,12 +169,29 @@ class PnlOptions(WorkerOptions):
     mark: Literal["mid", "last"] = "mid"
     row_pause_s: Seconds = 0.1
     day_start: Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "00:00"
+    watch: tuple[InstrumentOfVenue, ...] = ()
 
     @property
     def day_start_s(self) -> int:
         """When a day begins, after midnight UTC."""
         hours, _, minutes = self.day_start.partition(":")
         return int(hours) * 3600 + int(minutes) * 60
+
+
+class ExposureOptions(WorkerOptions):
+    """Exposures and value at risk from positions."""
+
+    enabled: bool = False
+    inputs: tuple[str, ...] = ("pnl.positions",)
+    slots: int = 4_096
+    checkpoint_s: Positive = 1.0
+    slot_s: Annotated[float, Meta(ge=0.001)] = 1.0
+    interval_s: Annotated[float, Meta(ge=0.001)] = 60.0
+    window: Annotated[int, Meta(ge=2, le=100_000)] = 500
+    least_samples: Annotated[int, Meta(ge=2)] = 30
+    confidence: Annotated[float, Meta(ge=0.5, lt=1.0)] = 0.99
+    base_currency: str = ""
+    rates: dict[str, InstrumentOfVenue] = {}
 
 
 class OwnOptions(WorkerOptions, kw_only=True):
@@ -195,13 +215,21 @@ class FanoutOptions(WorkerOptions):
 class RecorderOptions(WorkerOptions):
     """Rings to Parquet."""
 
-    inputs: tuple[str, ...] = ("*.events", "*.instruments", "features.features", "pnl.positions")
+    inputs: tuple[str, ...] = (
+        "*.events",
+        "*.instruments",
+        "features.features",
+        "pnl.positions",
+        "exposure.exposures",
+    )
     data_dir: str = ""
     segment_rows: Annotated[int, Meta(ge=1)] = 65_536
     outage_s: Seconds = 30.0
 
 
-ReaderOptions = FeaturesOptions | PnlOptions | OwnOptions | FanoutOptions | RecorderOptions
+ReaderOptions = (
+    FeaturesOptions | PnlOptions | ExposureOptions | OwnOptions | FanoutOptions | RecorderOptions
+)
 """Workers that read rings."""
 
 
@@ -219,6 +247,7 @@ class Topology(Options):
     collectors: dict[str, CollectorOptions] = {}
     features: FeaturesOptions = msgspec.field(default_factory=FeaturesOptions)
     pnl: PnlOptions = msgspec.field(default_factory=PnlOptions)
+    exposure: ExposureOptions = msgspec.field(default_factory=ExposureOptions)
     consumers: dict[str, OwnOptions] = {}
     fanout: FanoutOptions = msgspec.field(default_factory=FanoutOptions)
     recorder: RecorderOptions = msgspec.field(default_factory=RecorderOptions)
@@ -278,7 +307,7 @@ class Topology(Options):
             found["venue"] = self.venue
         found |= self.running_collectors
         found |= {name: own for name, own in self.consumers.items() if own.enabled}
-        for name in ("features", "pnl", "fanout", "recorder"):
+        for name in ("features", "pnl", "exposure", "fanout", "recorder"):
             options: WorkerOptions = getattr(self, name)
             if options.enabled:
                 found[name] = options
@@ -293,7 +322,11 @@ class Topology(Options):
             for name in ([*disabled, *running] if of_disabled else running)
             for ring in ("events", "books", "instruments")
         ]
-        made = {"features.features": self.features, "pnl.positions": self.pnl}
+        made: dict[str, WorkerOptions] = {
+            "features.features": self.features,
+            "pnl.positions": self.pnl,
+            "exposure.exposures": self.exposure,
+        }
         return [*names, *(ring for ring, by in made.items() if by.enabled or of_disabled)]
 
     def expand(self, patterns: Sequence[str]) -> list[str]:

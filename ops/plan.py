@@ -126,8 +126,14 @@ def _worker(topology: Topology, name: str, options: WorkerOptions) -> WorkerPlan
         own = _own(topology, name, options)
         argv = python_module("consumers.own")
         return WorkerPlan(name, "features", options, lambda _: _encode(own), argv, needs)
-    build = {"features": _features, "pnl": _pnl, "fanout": _fanout, "recorder": _recorder}[name]
-    kind = "features" if name in ("features", "pnl") else "sink"
+    build = {
+        "features": _features,
+        "pnl": _pnl,
+        "exposure": _exposure,
+        "fanout": _fanout,
+        "recorder": _recorder,
+    }[name]
+    kind = "features" if name in ("features", "pnl", "exposure") else "sink"
     argv = python_module(f"consumers.{name}")
     return WorkerPlan(name, kind, options, lambda _: _encode(build(topology)), argv, needs)
 
@@ -218,6 +224,17 @@ def _pnl(topology: Topology) -> dict[str, Any]:
         "mark": options.mark,
         "row_pause_s": options.row_pause_s,
         "day_start_s": options.day_start_s,
+        "watch": list(dict.fromkeys([*options.watch, *topology.exposure.rates.values()])),
+    }
+
+
+def _exposure(topology: Topology) -> dict[str, Any]:
+    options = topology.exposure
+    names = ["slots", "checkpoint_s", "slot_s", "interval_s", "window", "least_samples"]
+    names += ["confidence", "base_currency", "rates"]
+    return _common(topology, "exposure", options) | {
+        "inputs": topology.inputs_of(options),
+        **{name: getattr(options, name) for name in names},
     }
 
 

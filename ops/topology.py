@@ -22,7 +22,17 @@ from ops.strict import Mistakes, convert
 from shm.errors import ConfigurationError
 from shm.region import check_part
 
-RESERVED = ("supervisor", "control", "redis", "venue", "features", "pnl", "fanout", "recorder")
+RESERVED = (
+    "supervisor",
+    "control",
+    "redis",
+    "venue",
+    "features",
+    "pnl",
+    "exposure",
+    "fanout",
+    "recorder",
+)
 SHIPPED = Path(__file__).with_name("tickring.toml")
 
 DEFAULT_COLLECTORS: dict[str, dict[str, Any]] = {
@@ -70,6 +80,7 @@ def parse_topology(table: dict[str, Any], source: str) -> Topology:
 def mistakes_of(topology: Topology) -> list[str]:
     """Return a line for each thing that the types alone do not show."""
     found = _names(topology) + _collectors(topology) + _inputs(topology) + _redis(topology)
+    found += _rates(topology)
     workers = topology.workers()
     for name, options in workers.items():
         for needed in options.depends_on:
@@ -179,6 +190,8 @@ def _collectors(topology: Topology) -> list[str]:
         found += _slots("features.slots", topology.features.slots)
     if topology.pnl.enabled:
         found += _slots("pnl.slots", topology.pnl.slots)
+    if topology.exposure.enabled:
+        found += _slots("exposure.slots", topology.exposure.slots)
     for name, own in topology.consumers.items():
         found += _slots(f"consumers.{name}.slots", own.slots)
     return found
@@ -210,7 +223,8 @@ def _inputs(topology: Topology) -> list[str]:
     """A ring of a disabled worker may be named, and is not read; a worker that is left without any has nothing to do."""
     found = []
     known = topology.rings(of_disabled=True)
-    reading = {name: getattr(topology, name) for name in ("features", "pnl", "fanout", "recorder")}
+    readers = ("features", "pnl", "exposure", "fanout", "recorder")
+    reading = {name: getattr(topology, name) for name in readers}
     reading |= {f"consumers.{name}": own for name, own in topology.consumers.items()}
     for name, options in reading.items():
         if not options.enabled:
@@ -227,6 +241,24 @@ def _inputs(topology: Topology) -> list[str]:
         found.append(
             f"pnl.inputs: {len(events)} rings ({', '.join(events)}); a row tells how far {APPLIED_INPUTS - 1} of them "
             "were: name those that are traded"
+        )
+    return found
+
+
+def _rates(topology: Topology) -> list[str]:
+    """Sums over currencies need to know what one is worth in the other."""
+    options, found = topology.exposure, []
+    if options.rates and not options.base_currency:
+        found.append(
+            f"exposure.rates: rates of {', '.join(options.rates)} and no currency to convert to; set base_currency"
+        )
+    if options.base_currency in options.rates:
+        found.append(
+            f"exposure.rates: {options.base_currency} is the base currency; its rate is 1, leave it out"
+        )
+    if options.least_samples > options.window:
+        found.append(
+            f"exposure.least_samples = {options.least_samples}: more than window = {options.window} can hold"
         )
     return found
 

@@ -246,3 +246,37 @@ def test_fills_that_are_not_stored_are_told_first(
     status, _, err = said(desk, capsys, "pnl", "verify")
     assert status == 1
     assert "records 1 .. 10 are not stored; what came before cannot be borne out" in err
+
+
+def test_the_exposure_worker_runs_when_it_is_asked_for() -> None:
+    """Off by default; the instruments of its rates are watched by the pnl worker."""
+    from consumers.exposure import ExposureSpec
+    from consumers.pnl import PnlSpec
+
+    assert "exposure" not in load_topology().workers()
+    exposure = {"enabled": True, "base_currency": "USD", "rates": {"EUR": "kraken:EUR/USD"}}
+    pnl = {"enabled": True, "watch": ["kraken:BTC/USD", "kraken:EUR/USD"]}
+    topology = parse_topology({"pnl": pnl, "exposure": exposure}, "t")
+    assert list(topology.workers())[-4:] == ["pnl", "exposure", "fanout", "recorder"]
+    plan = {each.name: each for each in make_plan(topology).workers}
+    spec = msgspec.json.decode(plan["exposure"].spec({}), type=ExposureSpec)
+    assert (spec.inputs, spec.rates) == (["pnl.positions"], {"EUR": "kraken:EUR/USD"})
+    watched = msgspec.json.decode(plan["pnl"].spec({}), type=PnlSpec).watch
+    assert watched == ("kraken:BTC/USD", "kraken:EUR/USD")
+    assert "exposure.exposures" in [row.ring for row in mem.ring_rows(topology)]
+
+
+@pytest.mark.parametrize(
+    ("exposure", "told"),
+    [
+        ({"rates": {"EUR": "kraken:EUR/USD"}}, "no currency to convert to; set base_currency"),
+        ({"base_currency": "USD", "rates": {"USD": "a:b"}}, "USD is the base currency"),
+        ({"base_currency": "USD", "rates": {"EUR": "EUR/USD"}}, "exposure.rates"),
+        ({"least_samples": 3, "window": 2}, "least_samples = 3: more than window = 2"),
+        ({"confidence": 1.0}, "exposure.confidence"),
+        ({"enabled": True}, "exposure.inputs: none of these rings has a worker"),
+    ],
+)
+def test_exposures_that_cannot_be_worked_out_are_refused(exposure: dict, told: str) -> None:
+    """The key, and what to do."""
+    assert any(told in line for line in mistakes({"exposure": exposure}))
