@@ -35,6 +35,7 @@ from picows import (
 
 from collectors.addresses import check_url
 from collectors.allowance import Allowance, Rate
+from collectors.link_rules import LinkRules
 from layouts import GapReason
 from shm import clock
 
@@ -179,7 +180,7 @@ class Session:
                 self.url,
                 ssl_context=context,
                 disconnect_on_exception=True,
-                enable_auto_pong=True,
+                enable_auto_pong=False,
                 max_frame_size=self.max_message_bytes,
             )
         watchdog = asyncio.create_task(self._watch(transport, listener))
@@ -232,6 +233,7 @@ class _Listener(WSListener):
         self._fragment_bytes = 0
         self._up = False
         self._refused = False
+        self._rules = LinkRules()
         self._now_ns: Callable[[], int] = clock.now_ns
         self._steady_ns: Callable[[], int] = clock.monotonic_ns
 
@@ -247,6 +249,8 @@ class _Listener(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         ts_recv = self._now_ns()
+        if not self._rules.admits(frame):
+            return
         self.text_ns, before_ns = self._steady_ns(), self.text_ns
         kind = frame.msg_type
         if kind == WSMsgType.TEXT and frame.fin and not self._fragments:
@@ -255,7 +259,7 @@ class _Listener(WSListener):
                 self.refuse(frame.payload_size)
                 self._close_too_large(transport)
                 return
-            self._hand_on(transport, frame.get_payload_as_bytes(), ts_recv)
+            self._hand_on(transport, self._rules.whole(frame.get_payload_as_bytes()), ts_recv)
         elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
             self._add_fragment(transport, frame, ts_recv)
         elif kind == WSMsgType.CLOSE:
@@ -268,7 +272,10 @@ class _Listener(WSListener):
             transport.disconnect()
         else:
             self.text_ns, heard_ns = before_ns, self.text_ns
-            if self.takes_pongs and kind == WSMsgType.PONG:
+            if kind == WSMsgType.PING:
+                # The library would answer before the frame is looked at.
+                transport.send_pong(frame.get_payload_as_bytes())
+            elif self.takes_pongs and kind == WSMsgType.PONG:
                 self.pong_ns = heard_ns
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
@@ -294,15 +301,15 @@ class _Listener(WSListener):
             message = b"".join(self._fragments)
             self._fragments.clear()
             self._fragment_bytes = 0
-            self._hand_on(transport, message, ts_recv)
+            self._hand_on(transport, self._rules.whole(message), ts_recv)
 
     def _hand_on(self, transport: WSTransport, message: bytes, ts_recv: int) -> None:
         self.session.backoff.succeeded()
         for text in self.session.handler.on_frame(message, ts_recv):
             transport.send(WSMsgType.TEXT, text)
 
-    @staticmethod
-    def _close_too_large(transport: WSTransport) -> None:
+    def _close_too_large(self, transport: WSTransport) -> None:
+        self._rules.is_over = True
         transport.send_close(WSCloseCode.MESSAGE_TOO_BIG)
         transport.disconnect()
 

@@ -157,8 +157,9 @@ def test_fragments_beyond_the_limit_are_refused() -> None:
     """The limit counts the message, not its fragments."""
 
     def script(transport) -> None:
-        for _ in range(11):
-            transport.send(picows.WSMsgType.TEXT, b"x" * 1000, fin=False)
+        transport.send(picows.WSMsgType.TEXT, b"x" * 1000, fin=False)
+        for _ in range(10):
+            transport.send(picows.WSMsgType.CONTINUATION, b"x" * 1000, fin=False)
 
     recorder, _, _ = asyncio.run(_play(script, lambda r, s, h: bool(r.too_large)))
     assert recorder.frames == []
