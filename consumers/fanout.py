@@ -29,7 +29,7 @@ import structlog
 
 from consumers.entries import NO_ENTRIES, Entries, EventEntries, FeatureEntries
 from consumers.instruments import InstrumentTable
-from consumers.loop import LOST, Input, InputSet, Stoppable, input_counters
+from consumers.loop import LOST, Input, InputSet, Stoppable, input_counters, spin_us_of
 from consumers.progress import Progress, progress_key, read, write
 from consumers.redis_link import REASONS, Backoff, LinkError, RedisLink
 from layouts import EVENT, FEATURES, describe
@@ -156,7 +156,12 @@ class Fanout:
         self._stop = stop
         self._table = InstrumentTable(spec.instance)
         self._inputs = InputSet(
-            spec.instance, spec.inputs, spec.worker, counters, spec.batch_records
+            spec.instance,
+            spec.inputs,
+            spec.worker,
+            counters,
+            spec.batch_records,
+            spin_us_of(spec.cpu),
         )
         self._lanes: list[Lane] = []
         name = f"tickring-{spec.instance}-{spec.worker}"

@@ -22,6 +22,7 @@ one.
 **Cost** `poll` and an uneventful `wait`: one foreign call each and no allocation.
 """
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -43,6 +44,8 @@ from shm.registry import parse_ring
 LOST = -1
 BATCH_RECORDS = 1024
 SPIN_US = 20.0
+PINNED_SPIN_US = 1e9
+"""Longer than any wait: who has a core to itself never sleeps."""
 _BEAT_NS = 250_000_000
 _RENEW_NS = 1_000_000_000
 _JOIN_NAP_S = 0.02
@@ -316,6 +319,11 @@ class InputSet:
             self._counters.set(f"in.{source.name}.seq", source.next_seq - 1)
             self._counters.set(f"in.{source.name}.lost", source.consumer.lapped)
         self._counters.heartbeat()
+
+
+def spin_us_of(cpu: int) -> float:
+    """Return how long a worker spins for a record: always where it was pinned to `cpu`, else SPIN_US before it sleeps."""
+    return PINNED_SPIN_US if os.sched_getaffinity(0) == {cpu} else SPIN_US
 
 
 def input_counters(rings: Sequence[str]) -> list[str]:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from consumers.checkpoint import CheckpointStore
-from consumers.loop import InputSet, Stoppable, input_counters
-from consumers.stateful import COUNTERS, WAIT_S, Computation, StatefulWorker
+from consumers.loop import InputSet, Stoppable, input_counters, spin_us_of
+from consumers.stateful import COUNTERS, Computation, StatefulWorker
 from shm.counters import Counters
 from shm.njit import CompileCounter
 from shm.producer import open_ring
@@ -22,7 +22,6 @@ from shm.region import ring_name
 from shm.worker import StopFlag, WorkerSpec
 
 _BEAT_S = 0.25
-_SPIN_US = 20.0
 
 
 class StatefulSpec(WorkerSpec, kw_only=True, forbid_unknown_fields=True):
@@ -77,7 +76,7 @@ def run_stateful(
     compiles = CompileCounter()
     with _beating(counters):
         computation = make(counters)
-    spin_us = spec.spin_us if spec.spin_us >= 0 else (WAIT_S * 1e6 if spec.cpu >= 0 else _SPIN_US)
+    spin_us = spec.spin_us if spec.spin_us >= 0 else spin_us_of(spec.cpu)
     inputs = InputSet(
         spec.instance, spec.inputs, spec.worker, counters, computation.batch_records, spin_us
     )

@@ -61,6 +61,20 @@ def client(server: RedisServer, request: pytest.FixtureRequest) -> Iterator[redi
     made.close()
 
 
+def test_the_readme_s_example_runs(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands, for one round of its endless one: the volumes are added up."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    block = readme.partition("## For the service author")[2].partition("## Measured")[0]
+    start = block.index("    from consumers.group import Group")
+    for i, volume in enumerate(("0.25", "1.5"), 1):
+        client.xadd(STREAM, {"volume": volume}, id=f"1-{i}")
+    rounds = iter([True, False])
+    run = Group.run
+    monkeypatch.setattr(Group, "run", lambda self, handle: run(self, handle, lambda: next(rounds)))
+    exec(textwrap.dedent(block[start:]), {"client": client})
+    assert client.hget("volume", "BTC/USD") == b"1.75"
+
+
 def test_entries_come_with_their_fields_and_are_done_once(client: redis.Redis) -> None:
     """What is done is not pending; doing it again does nothing."""
     fill(client, 3)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Instance
 
-from consumers.loop import LOST, InputSet, input_counters
+from consumers.loop import LOST, PINNED_SPIN_US, SPIN_US, InputSet, input_counters, spin_us_of
 from layouts import EVENT
 from shm import region as regions
 from shm.counters import Counters, read_counters
@@ -43,6 +43,18 @@ def place(instance: Instance) -> Iterator[Instance]:
 def feed(place: Instance, worker: str = "feed", slots: int = SLOTS) -> Producer:
     """Open a producer of the input ring."""
     return open_ring(ring_name(place.name, worker, "events"), EVENT, slots, place.state_dir)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "cores", "spin_us"),
+    [(1, {1}, PINNED_SPIN_US), (1, {0, 1}, SPIN_US), (-1, {1}, SPIN_US), (5, {1}, SPIN_US)],
+)
+def test_only_who_has_its_core_spins(
+    monkeypatch: pytest.MonkeyPatch, cpu: int, cores: set[int], spin_us: float
+) -> None:
+    """A core that was asked for and not had is none: spinning there would take it from others."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: cores)
+    assert spin_us_of(cpu) == spin_us
 
 
 def test_records_arrive_in_order_with_their_seq(place: Instance) -> None:
