@@ -166,15 +166,15 @@ def main() -> None:
     if not small:
         market = pipeline_percent(silent=False, small=False, idle_s=idle_s, runs=options.runs)
         facts |= percent_facts("default", market)
-    wakes = options.pick(20, 3000)
-    for consumers, label in ((1, "wake"), (3, "wake_last_of_3")):
-        latencies = wake_ns(consumers, wakes) / 1000
-        for q in (50, 90, 99, 99.9):
-            facts[f"{label}_us_p{q:g}".replace(".", "")] = round(
-                float(np.percentile(latencies, q)), 1
-            )
-        facts[f"{label}_us_max"] = round(float(latencies.max()), 1)
-    emit("ring_wait", options, facts | {"wakes": wakes, "consumers_wrong": 0})
+    wakes = options.pick(20, 500)
+    figures = Figures()
+    for _ in range(options.runs):
+        for consumers, label in ((1, "wake"), (3, "wake_last_of_3")):
+            latencies = wake_ns(consumers, wakes) / 1000
+            for q in (50, 90, 99):
+                figures.add(f"{label}_us_p{q}", float(np.percentile(latencies, q)))
+            figures.add(f"{label}_us_max", float(latencies.max()))
+    emit("ring_wait", options, facts | figures.summary() | {"wakes": wakes, "consumers_wrong": 0})
 
 
 if __name__ == "__main__":

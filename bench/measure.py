@@ -214,8 +214,8 @@ def _rounded(value: float) -> float:
 
 def emit(bench: str, options: Options, facts: dict[str, Any]) -> None:
     """Print the run's JSON line; what is in ns is withheld where two cores could not be had and nobody said to go on."""
-    if not (options.pinned or options.allow_unpinned):
-        withheld = sorted(name for name in facts if "_ns" in name)
+    withheld = sorted(name for name in facts if "_ns" in name)
+    if withheld and not (options.pinned or options.allow_unpinned):
         facts = facts | dict.fromkeys(withheld) | {"withheld_unpinned": withheld}
     line = {"bench": bench, "scale": options.scale, "runs": options.runs, **facts}
     print(json.dumps(line | {"conditions": conditions(options)}))
