@@ -103,9 +103,9 @@ class EventEntries:
         self.scales.forget()
         instruments = self._table.of_worker(self._worker)
         commands = [
-            (*self._head(each, epoch, last_seq), *_gap_fields(first_seq, last_seq, "lapped"), "seq", last_seq)
+            (*self._head(each, epoch, last_seq), *lapped_fields(first_seq, last_seq))
             for each in instruments
-        ]  # fmt: skip
+        ]
         return Entries(commands, 0, len(commands), 0)
 
     def _gap(
@@ -167,7 +167,7 @@ class FeatureEntries:
 
     def lapped(self, first_seq: int, last_seq: int, epoch: int) -> Entries:
         """Return the gap entries that tell a lost range in every features stream."""
-        fields = (*_gap_fields(first_seq, last_seq, "lapped"), "seq", last_seq)
+        fields = lapped_fields(first_seq, last_seq)
         commands = [
             (*xadd("features", each, self._maxlen, epoch, last_seq), *fields)
             for each in self._table.of_worker()
@@ -184,9 +184,11 @@ class FeatureEntries:
         return found
 
 
-def xadd(kind: str, instrument: Instrument, maxlen: int, epoch: int, seq: int) -> Command:
-    """Return the front of an XADD with the explicit id of a record."""
-    stream = f"{kind}:{instrument.venue}:{instrument.symbol}"
+def xadd(
+    kind: str, instrument: Instrument, maxlen: int, epoch: int, seq: int, part: str = ""
+) -> Command:
+    """Return the front of an XADD with the explicit id of a record; `part` is what follows the symbol, if anything."""
+    stream = f"{kind}:{instrument.venue}:{instrument.symbol}{part and ':'}{part}"
     return ("XADD", stream, "MAXLEN", "~", maxlen, f"{epoch}-{seq}")
 
 
@@ -197,6 +199,11 @@ def decimal_text(value: int, scale: int) -> str:
     digits = f"{abs(value):0{scale + 1}d}"
     sign = "-" if value < 0 else ""
     return f"{sign}{digits[:-scale]}.{digits[-scale:]}"
+
+
+def lapped_fields(first_seq: int, last_seq: int) -> Command:
+    """Return the fields of the entry that tells of records overwritten before they were sent."""
+    return (*_gap_fields(first_seq, last_seq, "lapped"), "seq", last_seq)
 
 
 def _gap_fields(gap_from: int, gap_to: int, reason: str) -> Command:

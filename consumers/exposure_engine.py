@@ -112,6 +112,7 @@ class ExposureEngine:
 
     identity = f"exposure 1 {abi_hash(EXPOSURE).hex()} {abi_hash(POSITION).hex()}"
     output = EXPOSURE
+    unfinished = False
     batch_records = BATCH_RECORDS
 
     def __init__(self, options: ExposureOptions, name_of: NameOf) -> None:

@@ -27,12 +27,13 @@ from typing import Any
 
 import structlog
 
+from consumers.bar_entries import BarEntries
 from consumers.entries import NO_ENTRIES, Entries, EventEntries, FeatureEntries
 from consumers.instruments import InstrumentTable
 from consumers.loop import LOST, Input, InputSet, Stoppable, input_counters, spin_us_of
 from consumers.progress import Progress, progress_key, read, write
 from consumers.redis_link import REASONS, Backoff, LinkError, RedisLink
-from layouts import EVENT, FEATURES, describe
+from layouts import BAR, EVENT, FEATURES, describe
 from shm.clock import monotonic_ns
 from shm.counters import Counters
 from shm.errors import ConfigurationError
@@ -56,6 +57,8 @@ class FanoutSpec(WorkerSpec):
     inputs: list[str]
     """Events and features rings, as `<worker>.<ring>`."""
     redis_url: str
+    bar_series: tuple[str, ...] = ()
+    """Names of the series of a bars ring: a lapped range is told in their streams."""
     maxlen: int = 1_000_000
     """Entries that a stream keeps, about."""
     batch_records: int = 1024
@@ -65,10 +68,13 @@ class FanoutSpec(WorkerSpec):
     drain_timeout_s: float = 10.0
 
 
+Encoder = EventEntries | FeatureEntries | BarEntries
+
+
 class Lane:
     """One ring on its way to Redis."""
 
-    def __init__(self, source: Input, key: str, encoder: EventEntries | FeatureEntries) -> None:
+    def __init__(self, source: Input, key: str, encoder: Encoder) -> None:
         self.source = source
         self.key = key
         self.encoder = encoder
@@ -262,16 +268,18 @@ class Fanout:
             self._link_failed(error)
 
     def _open_lane(self, source: Input) -> Lane:
-        encoder: EventEntries | FeatureEntries
+        encoder: Encoder
         layout = describe(source.consumer.dtype)
         if layout == describe(EVENT):
             encoder = EventEntries(source.name.partition(".")[0], self._table, self._spec.maxlen)
         elif layout == describe(FEATURES):
             encoder = FeatureEntries(self._table, self._spec.maxlen)
+        elif layout == describe(BAR):
+            encoder = BarEntries(self._table, self._spec.maxlen, self._spec.bar_series)
         else:
             raise ConfigurationError(
-                f"fan-out input {source.name} carries neither events nor features, and has no stream; "
-                "name events and features rings in `inputs`"
+                f"fan-out input {source.name} carries neither events nor features nor bars, and has no stream; "
+                "name rings of these in `inputs`"
             )
         return Lane(source, progress_key(self._spec.instance, source.name), encoder)
 

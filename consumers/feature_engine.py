@@ -58,6 +58,7 @@ class FeatureEngine:
 
     identity = f"features {abi_hash(FEATURES).hex()} {_state_hash()}"
     output = FEATURES
+    unfinished = False
 
     def __init__(self, scales: Scales, batch_records: int = BATCH_RECORDS) -> None:
         self._scales = scales

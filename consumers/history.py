@@ -3,11 +3,12 @@
     from consumers import history
     history.sql("select symbol, avg(price) from trades where day >= '2026-11-01' group by symbol").df()
 
-**Layout** `events`, `books`, `features`, `instruments`, `orders`, `positions`, `exposures`: every record of the rings of that
-layout, under the ring's own column names, with `ring`, `run` (the ring's incarnation), `epoch`, `seq` and `day` (UTC
-date of ts_event, of ts_recv where the venue gives no time). `trades`, `quotes`, `levels`, `gaps`, `states`: the events
-of that kind with the words' names (layouts.event), `venue`, `symbol`, `side` (+1, -1, 0) and the scales; prices and
-quantities as float64, or with price="fixed" as the ring's integers (value = integer / 10**price_scale).
+**Layout** `events`, `books`, `features`, `instruments`, `orders`, `positions`, `exposures`, `bar_records`: every record of
+the rings of that layout, under the ring's own column names, with `ring`, `run` (the ring's incarnation), `epoch`, `seq` and
+`day` (UTC date of ts_event, of ts_recv where the venue gives no time). `trades`, `quotes`, `levels`, `gaps`, `states`: the
+events of that kind with the words' names (layouts.event), `venue`, `symbol`, `side` (+1, -1, 0) and the scales; `bars`: the
+bars with `series` (`1m`, `tick_100`, ...: layouts.bar), `venue`, `symbol` and the scales. Prices and quantities are
+float64, or with price="fixed" as the ring's integers (value = integer / 10**price_scale).
 
 **Why it is right** What is published is read from Parquet, what is journaled and not published from the journals,
 what comes after that from the rings: the three are cut at seqs of the same incarnation. The manifest is read again
@@ -26,6 +27,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from consumers.bar_view import bars_view
 from consumers.journal import SUFFIX, Contents, JournalDamaged, JournalHeader, read_journal
 from consumers.manifest import Row, live_files, read_manifest
 from consumers.parquet_store import layout_hash, to_table
@@ -43,6 +45,7 @@ _VIEWS = {
     "orders": "order",
     "positions": "position",
     "exposures": "exposure",
+    "bar_records": "bar",
 }
 _EVENT_VIEWS = {
     "trades": Kind.TRADE,
@@ -103,6 +106,7 @@ def connect(
     _make_scales(connection)
     for view, kind in _EVENT_VIEWS.items():
         connection.execute(_event_view(view, kind, price))
+    connection.execute(bars_view(price))
     return connection
 
 

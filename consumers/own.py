@@ -121,6 +121,7 @@ class OwnComputation:
     """An own consumer as the loop drives it (consumers.stateful.Computation)."""
 
     batch_records = BATCH_RECORDS
+    unfinished = False
 
     def __init__(self, consumer: OwnConsumer) -> None:
         self._kernel, self.output = consumer.kernel, consumer.output

@@ -78,6 +78,7 @@ class PnlEngine:
 
     output = POSITION
     batch_records = BATCH_RECORDS
+    unfinished = False
 
     def __init__(
         self,

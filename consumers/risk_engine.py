@@ -65,6 +65,7 @@ class RiskEngine:
 
     output = RISK_DECISION
     batch_records = BATCH_RECORDS
+    unfinished = False
 
     def __init__(
         self,

@@ -62,6 +62,17 @@ def wide_add(_context: Any, _low: Any, _high: Any, _value: Any) -> Any:
 
 
 @intrinsic
+def wide_sum(_context: Any, _low: Any, _high: Any, _more_low: Any, _more_high: Any) -> Any:
+    """Return the 128-bit (low, high) + (more_low, more_high)."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide = builder.add(_join(builder, *arguments[:2]), _join(builder, *arguments[2:]))
+        return _split(context, builder, signature, wide)
+
+    return _PAIR(*[_WORD] * 4), generate
+
+
+@intrinsic
 def wide_add_products(
     _context: Any, _low: Any, _high: Any, _a: Any, _b: Any, _old_a: Any, _old_b: Any
 ) -> Any:

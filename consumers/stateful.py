@@ -53,8 +53,13 @@ class Computation(Protocol):
     """Changes when the bytes of the state change their meaning."""
     output: np.dtype
     rows: np.ndarray
-    """Where `apply` puts rows; room for every row that one batch can cause."""
+    """Where `apply` puts rows; where it has no room for all that one batch causes, `unfinished` tells."""
     batch_records: int
+
+    @property
+    def unfinished(self) -> bool:
+        """`rows` had no more room: they are to be taken, and `apply` called again with the same records."""
+        ...
 
     @property
     def counters(self) -> dict[str, int]:
@@ -272,18 +277,26 @@ class StatefulWorker:
 
     def _apply(self, i: int, source: Input, n: int) -> None:
         made = self._computation.apply(self._addresses[i], n, i, source.epoch)
-        first = 0
+        self._take_rows(i, made)
+        while self._computation.unfinished:
+            made = self._computation.apply(self._addresses[i], n, i, source.epoch)
+            self._take_rows(i, made)
         if self._replaying[i]:
-            first = self._told[i].repeated(self._computation.rows[:made])
-            self._counters.add("groups_suppressed", first)
             self._replaying[i] = source.next_seq <= self._told[i].seq
-        if made > first:
-            self._publish(first, made)
         if (
             self._output.next_seq - self._saved_rows >= self._half_output
             or source.next_seq - self._saved_seqs[i] >= self._eighths[i]
         ):
             self.save()
+
+    def _take_rows(self, i: int, made: int) -> None:
+        """Publish the rows of one `apply`, but for those that are in the output already."""
+        first = 0
+        if self._replaying[i]:
+            first = self._told[i].repeated(self._computation.rows[:made])
+            self._counters.add("groups_suppressed", first)
+        if made > first:
+            self._publish(first, made)
 
     def _publish(self, first: int, end: int) -> None:
         """Publish rows first .. end - 1 of the batch; one foreign call, no array made."""

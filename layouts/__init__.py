@@ -6,6 +6,7 @@
 """
 
 from layouts.abi import AbiError, abi_hash, check_layout, describe
+from layouts.bar import BAR, BarFlag, BarKind
 from layouts.book import BOOK, BOOK_DEPTH
 from layouts.control import CONTROL, Action, Check
 from layouts.event import (
@@ -37,6 +38,7 @@ LAYOUTS = {
     "book": BOOK,
     "instrument": INSTRUMENT,
     "features": FEATURES,
+    "bar": BAR,
     "order": ORDER,
     "position": POSITION,
     "risk_decision": RISK_DECISION,
@@ -47,6 +49,7 @@ LAYOUTS = {
 
 __all__ = [
     "APPLIED_INPUTS",
+    "BAR",
     "BOOK",
     "BOOK_DEPTH",
     "COLUMNS",
@@ -76,6 +79,8 @@ __all__ = [
     "WSLOG_MAGIC",
     "AbiError",
     "Action",
+    "BarFlag",
+    "BarKind",
     "CancelReason",
     "Check",
     "CostMethod",

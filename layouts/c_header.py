@@ -8,6 +8,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from layouts.bar import BAR
 from layouts.book import BOOK, BOOK_DEPTH
 from layouts.control import CONTROL
 from layouts.event import EVENT, EVENT_VIEWS, GapReason, StateReason
@@ -44,6 +45,7 @@ def render() -> str:
         "book": BOOK,
         "instrument": INSTRUMENT,
         "features": FEATURES,
+        "bar": BAR,
         "order": ORDER,
         "position": POSITION,
         "risk_decision": RISK_DECISION,

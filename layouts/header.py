@@ -39,6 +39,7 @@ class Kind(IntEnum):
     BOOK = 16
     INSTRUMENT = 17
     FEATURES = 18
+    BAR = 19
     ORDER = 32
     CANCEL = 33
     FILL = 34
@@ -58,7 +59,10 @@ class InstrumentState(IntEnum):
 
 
 class Mark(IntFlag):
-    """The bits of `marks`. BUY marks a bid level or a buying taker, SELL an ask level or a selling taker."""
+    """The bits of `marks`. BUY marks a bid level or a buying taker, SELL an ask level or a selling taker. Of a TRADE, LATE says
+    that it is told out of its time and does not move the last price, VOLUME_ONLY that it counts for volume and never for
+    a price; with both it counts for nothing (`layouts.sale_conditions`).
+    """
 
     STATE_MASK = 0x03
     BUY = 0x04
@@ -67,6 +71,7 @@ class Mark(IntFlag):
     LAST_IN_FRAME = 0x10
     SNAPSHOT = 0x20
     LATE = 0x40
+    VOLUME_ONLY = 0x80
 
 
 def make_marks(
@@ -75,6 +80,7 @@ def make_marks(
     last_in_frame: bool = False,
     snapshot: bool = False,
     late: bool = False,
+    volume_only: bool = False,
 ) -> int:
     """Return the `marks` byte; `side` is +1 (bid, or buying taker), -1 (ask, or selling taker) or 0."""
     if side not in (-1, 0, 1):
@@ -88,4 +94,6 @@ def make_marks(
         bits |= Mark.SNAPSHOT
     if late:
         bits |= Mark.LATE
+    if volume_only:
+        bits |= Mark.VOLUME_ONLY
     return int(bits)

@@ -20,6 +20,7 @@
 #define TR_KIND_BOOK 16
 #define TR_KIND_INSTRUMENT 17
 #define TR_KIND_FEATURES 18
+#define TR_KIND_BAR 19
 #define TR_KIND_ORDER 32
 #define TR_KIND_CANCEL 33
 #define TR_KIND_FILL 34
@@ -77,6 +78,7 @@
 #define TR_MARK_LAST_IN_FRAME 0x10
 #define TR_MARK_SNAPSHOT 0x20
 #define TR_MARK_LATE 0x40
+#define TR_MARK_VOLUME_ONLY 0x80
 
 struct tr_event {
     int64_t stamp;
@@ -291,6 +293,72 @@ _Static_assert(offsetof(struct tr_features, volume_imbalance) == 352, "tr_featur
 _Static_assert(offsetof(struct tr_features, kyle_lambda) == 360, "tr_features.kyle_lambda");
 _Static_assert(offsetof(struct tr_features, queue_imbalance) == 368, "tr_features.queue_imbalance");
 _Static_assert(offsetof(struct tr_features, book_pressure) == 376, "tr_features.book_pressure");
+
+struct tr_bar {
+    int64_t stamp;
+    int64_t ts_event;
+    int64_t ts_recv;
+    uint16_t instrument_id;
+    uint8_t kind;
+    uint8_t marks;
+    uint32_t publish_delta_ns;
+    int64_t source_epoch;
+    int64_t source_seq;
+    uint32_t source_index;
+    uint32_t source_count;
+    uint16_t bar_kind;
+    uint16_t bar_flags;
+    uint32_t skipped;
+    int64_t parameter;
+    int64_t bar_no;
+    int64_t instrument_version;
+    int64_t ts_open;
+    int64_t ts_close;
+    int64_t open;
+    int64_t high;
+    int64_t low;
+    int64_t close;
+    int64_t volume;
+    int64_t buy_volume;
+    int64_t sell_volume;
+    int64_t value_low;
+    int64_t value_high;
+    double vwap;
+    uint32_t trades;
+    uint32_t late_prints;
+};
+_Static_assert(sizeof(struct tr_bar) == 192, "tr_bar");
+_Static_assert(offsetof(struct tr_bar, stamp) == 0, "tr_bar.stamp");
+_Static_assert(offsetof(struct tr_bar, ts_event) == 8, "tr_bar.ts_event");
+_Static_assert(offsetof(struct tr_bar, ts_recv) == 16, "tr_bar.ts_recv");
+_Static_assert(offsetof(struct tr_bar, instrument_id) == 24, "tr_bar.instrument_id");
+_Static_assert(offsetof(struct tr_bar, kind) == 26, "tr_bar.kind");
+_Static_assert(offsetof(struct tr_bar, marks) == 27, "tr_bar.marks");
+_Static_assert(offsetof(struct tr_bar, publish_delta_ns) == 28, "tr_bar.publish_delta_ns");
+_Static_assert(offsetof(struct tr_bar, source_epoch) == 32, "tr_bar.source_epoch");
+_Static_assert(offsetof(struct tr_bar, source_seq) == 40, "tr_bar.source_seq");
+_Static_assert(offsetof(struct tr_bar, source_index) == 48, "tr_bar.source_index");
+_Static_assert(offsetof(struct tr_bar, source_count) == 52, "tr_bar.source_count");
+_Static_assert(offsetof(struct tr_bar, bar_kind) == 56, "tr_bar.bar_kind");
+_Static_assert(offsetof(struct tr_bar, bar_flags) == 58, "tr_bar.bar_flags");
+_Static_assert(offsetof(struct tr_bar, skipped) == 60, "tr_bar.skipped");
+_Static_assert(offsetof(struct tr_bar, parameter) == 64, "tr_bar.parameter");
+_Static_assert(offsetof(struct tr_bar, bar_no) == 72, "tr_bar.bar_no");
+_Static_assert(offsetof(struct tr_bar, instrument_version) == 80, "tr_bar.instrument_version");
+_Static_assert(offsetof(struct tr_bar, ts_open) == 88, "tr_bar.ts_open");
+_Static_assert(offsetof(struct tr_bar, ts_close) == 96, "tr_bar.ts_close");
+_Static_assert(offsetof(struct tr_bar, open) == 104, "tr_bar.open");
+_Static_assert(offsetof(struct tr_bar, high) == 112, "tr_bar.high");
+_Static_assert(offsetof(struct tr_bar, low) == 120, "tr_bar.low");
+_Static_assert(offsetof(struct tr_bar, close) == 128, "tr_bar.close");
+_Static_assert(offsetof(struct tr_bar, volume) == 136, "tr_bar.volume");
+_Static_assert(offsetof(struct tr_bar, buy_volume) == 144, "tr_bar.buy_volume");
+_Static_assert(offsetof(struct tr_bar, sell_volume) == 152, "tr_bar.sell_volume");
+_Static_assert(offsetof(struct tr_bar, value_low) == 160, "tr_bar.value_low");
+_Static_assert(offsetof(struct tr_bar, value_high) == 168, "tr_bar.value_high");
+_Static_assert(offsetof(struct tr_bar, vwap) == 176, "tr_bar.vwap");
+_Static_assert(offsetof(struct tr_bar, trades) == 184, "tr_bar.trades");
+_Static_assert(offsetof(struct tr_bar, late_prints) == 188, "tr_bar.late_prints");
 
 struct tr_order {
     int64_t stamp;

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from layouts import EVENT, FEATURES, Kind
+from layouts import BAR, EVENT, FEATURES, Kind
+from layouts.bar import series_name
 from ops import redis_server
+from ops.audit_bars import bars_check
 from ops.audit_captures import capture_checks
 from ops.audit_ledgers import counters_of, ring_facts
 from ops.audit_store import Check, store_checks
@@ -22,6 +24,8 @@ from shm.reader import open_reader
 from shm.registry import parse_ring
 
 FEATURES_RING = "features.features"
+BARS_RING = "bars.bars"
+_STREAMED = {FEATURES_RING: (Kind.FEATURES, "features"), BARS_RING: (Kind.BAR, "bars")}
 REDIS_PAGE = 10_000
 
 
@@ -57,8 +61,10 @@ def checks_of(topology: Topology, closing: bool) -> list[Check]:
     How far each reader is, is read first, its output next, its source last: so whatever it claims is in what is read later.
     """
     features_at = counters_of(topology.instance, "features")
+    bars_at = counters_of(topology.instance, "bars")
     delivered = Delivered(topology) if topology.fanout.enabled else None
     features = held_ring(topology.instance, FEATURES_RING, FEATURES)
+    bars = held_ring(topology.instance, BARS_RING, BAR)
     events = {
         ring: held
         for ring in topology.expand(["*.events"])
@@ -67,8 +73,11 @@ def checks_of(topology: Topology, closing: bool) -> list[Check]:
     checks: list[Check] = []
     if topology.features.enabled and features is not None and features_at is not None:
         checks += features_checks(topology, events, features, features_at.values)
+    if topology.bars.enabled and bars is not None and bars_at is not None:
+        checks += bars_checks(topology, events, bars, bars_at.values)
     if delivered is not None:
         rings = events if features is None else events | {FEATURES_RING: features}
+        rings = rings if bars is None else rings | {BARS_RING: bars}
         checks += delivered.checks(rings)
     if topology.recorder.enabled:
         stored = topology.expand(topology.recorder.inputs)
@@ -102,6 +111,24 @@ def features_checks(
             note = f"{lost} records were lost before they were read: only repeats are looked for"
             wanted = np.intersect1d(wanted, within["source_seq"])
         checks.append(compare(f"features of {ring}", wanted, within["source_seq"], note))
+    return checks
+
+
+def bars_checks(
+    topology: Topology, events: dict[str, Held], bars: Held, counted: dict[str, int]
+) -> list[Check]:
+    """Each print of a source is in one bar of each time frame, or told as late there."""
+    checks = []
+    rows = bars.records[bars.of_kinds(Kind.BAR)]
+    for ring in topology.expand(topology.bars.inputs):
+        source = events.get(ring)
+        if source is None:
+            continue
+        epochs = [epoch for epoch, _ in source.facts.epochs]
+        mine = rows[np.isin(rows["source_epoch"], epochs)]
+        lost = counted.get(f"in.{ring}.lost", 0) + counted.get("bars_begun_anew", 0)
+        note = bars.note or source.note
+        checks.append(bars_check(ring, source.records, source.first_seq, mine, lost, note))
     return checks
 
 
@@ -143,8 +170,7 @@ class Delivered:
         return checks
 
     def _check(self, ring: str, held: Held) -> Check:
-        is_features = ring == FEATURES_RING
-        kind, prefix = (Kind.FEATURES, "features") if is_features else (Kind.TRADE, "trades")
+        kind, prefix = _STREAMED.get(ring, (Kind.TRADE, "trades"))
         uuid, upto = self._progress.get(ring, ("", 0))
         if uuid != held.facts.uuid:
             upto = held.first_seq - 1
@@ -152,12 +178,11 @@ class Delivered:
         scales = read_scales(self._topology.instance)
         wanted = found = wrong = 0
         note = held.note
-        ids = held.records["instrument_id"]
-        for instrument_id in np.unique(ids[chosen]).tolist():
-            seqs = held.seqs[chosen & (ids == instrument_id)]
+        for instrument_id, series, mine in _streams(held, chosen):
+            seqs = held.seqs[mine]
             entries = np.empty(0, np.int64)
             if (scale := scales.get(instrument_id)) is not None:
-                stream = f"{prefix}:{scale.venue}:{scale.symbol}"
+                stream = f"{prefix}:{scale.venue}:{scale.symbol}{series}"
                 entries = _entries(self._client, stream, held)
                 if self._client.xlen(stream) >= self._topology.fanout.maxlen:
                     note = "streams have been trimmed; what they still hold was compared"
@@ -173,6 +198,22 @@ class Delivered:
             unaccounted=wrong,
             note=note,
         )
+
+
+def _streams(held: Held, chosen: np.ndarray) -> list[tuple[int, str, np.ndarray]]:
+    """Return instrument, end of the stream's name and records of each stream that these records belong to."""
+    ids = held.records["instrument_id"]
+    found = []
+    for instrument_id in np.unique(ids[chosen]).tolist():
+        mine = chosen & (ids == instrument_id)
+        if held.ring != BARS_RING:
+            found.append((instrument_id, "", mine))
+            continue
+        kinds, parameters = held.records["bar_kind"], held.records["parameter"]
+        for key in sorted(set(zip(kinds[mine].tolist(), parameters[mine].tolist(), strict=True))):
+            of_series = mine & (kinds == key[0]) & (parameters == key[1])
+            found.append((instrument_id, f":{series_name(*key)}", of_series))
+    return found
 
 
 def _entries(client: Any, stream: str, held: Held) -> np.ndarray:

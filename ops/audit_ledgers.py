@@ -66,7 +66,7 @@ def record_rows(topology: Topology, closing: bool) -> list[RecordRow]:
     At the closing the rings are about to go: what is in flight then has not been delivered and never will be.
     """
     rows = []
-    names = ("features", "pnl", "exposure", "fanout", "recorder")
+    names = ("features", "bars", "pnl", "exposure", "fanout", "recorder")
     readers = {name: getattr(topology, name) for name in names}
     for name, options in (topology.consumers | readers).items():
         if not options.enabled:

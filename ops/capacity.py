@@ -92,6 +92,8 @@ def _carriers(topology: Topology) -> dict[str, tuple[int, float]]:
     }
     if topology.features.enabled:
         found["features.features"] = (topology.features.slots, topology.features.rows_per_s)
+    if topology.bars.enabled:
+        found["bars.bars"] = (topology.bars.slots, topology.bars.rows_per_s)
     return found
 
 

@@ -9,12 +9,22 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from ops import cli_look, cli_pnl, cli_ring, cli_run, cli_wslog, control, show
+from ops import cli_look, cli_pnl, cli_ring, cli_run, cli_verify, cli_wslog, control, show
 from ops.cli_app import INTERRUPTED, NOT_RUNNING, OK, REFUSED, RUNS_ALREADY, UNWELL, app
 from ops.supervisor import AlreadyRuns
 from shm.errors import ConfigurationError, NoRing, NoSpace, TickringError
 
-__all__ = ["app", "cli_look", "cli_pnl", "cli_ring", "cli_run", "cli_wslog", "main", "run_verb"]
+__all__ = [
+    "app",
+    "cli_look",
+    "cli_pnl",
+    "cli_ring",
+    "cli_run",
+    "cli_verify",
+    "cli_wslog",
+    "main",
+    "run_verb",
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

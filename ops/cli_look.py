@@ -160,6 +160,7 @@ def replay(
     speed: str = "max",
     into: str = "",
     features: Path | None = None,
+    bars: Path | None = None,
     json: Json = False,
 ) -> int:
     """Decode recordings through the live code into private rings and print what a consumer read off them.
@@ -176,11 +177,13 @@ def replay(
         Name of an instance that does not run: its rings are made for the time of the replay, for others to attach to.
     features
         Also write the rows that the features worker would publish to this Parquet file.
+    bars
+        Likewise, the bars of the default topology.
     """
     from ops import replay as player
     from ops.replay_pace import speed_of
 
-    return player.run(files, venue, features, json, speed_of(speed), into)
+    return player.run(files, venue, features, bars, json, speed_of(speed), into)
 
 
 @config.command(name="show")

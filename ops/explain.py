@@ -19,7 +19,7 @@ from shm.errors import ConfigurationError
 
 _KEY = re.compile(r"([a-z_]+) = (.+)")
 _TABLE = re.compile(r"\[([a-z_0-9.]+)\]")
-_NAMED = re.compile(r"^(collectors|consumers)\..*")
+_NAMED = re.compile(r"^(collectors|consumers|bars\.sessions)\..*")
 _INACTIVE = re.compile(r"#(?=\[|[a-z_]+ = )")
 """A table of the example that is no default: `#[consumers.vwap]`, without a blank, where a comment has one."""
 _WORKER_KEYS = ("enabled", "cpu", "restart", "group", "max_restarts", "window_s", "backoff_s")
@@ -54,6 +54,7 @@ def manual() -> dict[str, Explanation]:
         "features",
         "pnl",
         "exposure",
+        "bars",
         "fanout",
         "recorder",
         "collectors.<NAME>",
@@ -72,7 +73,7 @@ def explain(key: str) -> Explanation:
         ConfigurationError: no such key; the nearest one is named.
     """
     known = manual()
-    general = re.sub(r"^(collectors|consumers)\.[^.]+\.", r"\1.<NAME>.", key)
+    general = re.sub(r"^(collectors|consumers|bars\.sessions)\.[^.]+\.", r"\1.<NAME>.", key)
     if general in known:
         return msgspec.structs.replace(known[general], key=key)
     within = [name for name in known if name.startswith(f"{key}.")]

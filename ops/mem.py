@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from layouts import BOOK, EVENT, EXPOSURE, FEATURES, INSTRUMENT, POSITION, describe
+from layouts import BAR, BOOK, EVENT, EXPOSURE, FEATURES, INSTRUMENT, POSITION, describe
 from ops.child import child_environment
 from ops.options import OwnOptions, Topology
 from ops.status import read_children
@@ -75,6 +75,8 @@ def ring_rows(topology: Topology) -> list[RingRow]:
         ]
     if topology.features.enabled:
         rows.append(_row("features.features", "features", FEATURES, topology.features.slots))
+    if topology.bars.enabled:
+        rows.append(_row("bars.bars", "bar", BAR, topology.bars.slots))
     if topology.pnl.enabled:
         rows.append(_row("pnl.positions", "position", POSITION, topology.pnl.slots))
     if topology.exposure.enabled:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from layouts.bar import FRAMES
 from ops.shards import split
 from shm.registry import DEFAULT_INSTANCE, default_state_dir
 
@@ -194,6 +195,32 @@ class ExposureOptions(WorkerOptions):
     rates: dict[str, InstrumentOfVenue] = {}
 
 
+class SessionOptions(Options, kw_only=True, forbid_unknown_fields=True):
+    """When an exchange's session opens, and of which instruments."""
+
+    open: str
+    time_zone: str
+    instruments: tuple[str, ...] = ("*",)
+
+
+class BarsOptions(WorkerOptions):
+    """The bars worker (consumers.bars); what its series are is checked by consumers.bar_series."""
+
+    inputs: tuple[str, ...] = ("*.events",)
+    frames: tuple[str, ...] = tuple(FRAMES)
+    session_frames: tuple[str, ...] = ()
+    tick_bars: tuple[int, ...] = ()
+    volume_bars: tuple[float, ...] = ()
+    dollar_bars: tuple[float, ...] = ()
+    imbalance_bars: tuple[int, ...] = ()
+    settle_s: float = 2.0
+    empty_rows: int = 60
+    sessions: dict[str, SessionOptions] = {}
+    slots: int = 16_384
+    rows_per_s: Positive = 200.0
+    checkpoint_s: Positive = 1.0
+
+
 class OwnOptions(WorkerOptions, kw_only=True):
     """A consumer of one's own (consumers.own)."""
 
@@ -207,7 +234,7 @@ class OwnOptions(WorkerOptions, kw_only=True):
 class FanoutOptions(WorkerOptions):
     """Rings to Redis Streams."""
 
-    inputs: tuple[str, ...] = ("*.events", "features.features")
+    inputs: tuple[str, ...] = ("*.events", "features.features", "bars.bars")
     maxlen: Annotated[int, Meta(ge=1)] = 100_000
     outage_s: Seconds = 30.0
 
@@ -219,6 +246,7 @@ class RecorderOptions(WorkerOptions):
         "*.events",
         "*.instruments",
         "features.features",
+        "bars.bars",
         "pnl.positions",
         "exposure.exposures",
     )
@@ -228,7 +256,13 @@ class RecorderOptions(WorkerOptions):
 
 
 ReaderOptions = (
-    FeaturesOptions | PnlOptions | ExposureOptions | OwnOptions | FanoutOptions | RecorderOptions
+    FeaturesOptions
+    | BarsOptions
+    | PnlOptions
+    | ExposureOptions
+    | OwnOptions
+    | FanoutOptions
+    | RecorderOptions
 )
 """Workers that read rings."""
 
@@ -248,6 +282,7 @@ class Topology(Options):
     features: FeaturesOptions = msgspec.field(default_factory=FeaturesOptions)
     pnl: PnlOptions = msgspec.field(default_factory=PnlOptions)
     exposure: ExposureOptions = msgspec.field(default_factory=ExposureOptions)
+    bars: BarsOptions = msgspec.field(default_factory=BarsOptions)
     consumers: dict[str, OwnOptions] = {}
     fanout: FanoutOptions = msgspec.field(default_factory=FanoutOptions)
     recorder: RecorderOptions = msgspec.field(default_factory=RecorderOptions)
@@ -307,7 +342,7 @@ class Topology(Options):
             found["venue"] = self.venue
         found |= self.running_collectors
         found |= {name: own for name, own in self.consumers.items() if own.enabled}
-        for name in ("features", "pnl", "exposure", "fanout", "recorder"):
+        for name in ("features", "bars", "pnl", "exposure", "fanout", "recorder"):
             options: WorkerOptions = getattr(self, name)
             if options.enabled:
                 found[name] = options
@@ -324,6 +359,7 @@ class Topology(Options):
         ]
         made: dict[str, WorkerOptions] = {
             "features.features": self.features,
+            "bars.bars": self.bars,
             "pnl.positions": self.pnl,
             "exposure.exposures": self.exposure,
         }

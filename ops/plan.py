@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from consumers.bar_series import series_names
 from ops import redis_server
 from ops.inputs import capture_files, market_of
 from ops.options import (
@@ -21,7 +22,7 @@ from ops.options import (
     Topology,
     WorkerOptions,
 )
-from ops.topology import group_id
+from ops.topology import bars_config, group_id
 from ops.wslog_keeper import KeeperSpec
 
 DRAIN_ORDER = ("collector", "features", "sink", "redis", "venue")
@@ -128,12 +129,13 @@ def _worker(topology: Topology, name: str, options: WorkerOptions) -> WorkerPlan
         return WorkerPlan(name, "features", options, lambda _: _encode(own), argv, needs)
     build = {
         "features": _features,
+        "bars": _bars,
         "pnl": _pnl,
         "exposure": _exposure,
         "fanout": _fanout,
         "recorder": _recorder,
     }[name]
-    kind = "features" if name in ("features", "pnl", "exposure") else "sink"
+    kind = "features" if name in ("features", "bars", "pnl", "exposure") else "sink"
     argv = python_module(f"consumers.{name}")
     return WorkerPlan(name, kind, options, lambda _: _encode(build(topology)), argv, needs)
 
@@ -238,6 +240,16 @@ def _exposure(topology: Topology) -> dict[str, Any]:
     }
 
 
+def _bars(topology: Topology) -> dict[str, Any]:
+    options = topology.bars
+    return _common(topology, "bars", options) | {
+        "inputs": topology.inputs_of(options),
+        "slots": options.slots,
+        "checkpoint_s": options.checkpoint_s,
+        "bars": msgspec.to_builtins(bars_config(options)),
+    }
+
+
 def _own(topology: Topology, name: str, options: OwnOptions) -> dict[str, Any]:
     return _common(topology, name, options) | {
         "inputs": topology.inputs_of(options),
@@ -254,6 +266,7 @@ def _fanout(topology: Topology) -> dict[str, Any]:
         "inputs": topology.inputs_of(options),
         "redis_url": redis_server.redis_url(topology),
         "maxlen": options.maxlen,
+        "bar_series": series_names(bars_config(topology.bars)),
     }
 
 

@@ -128,6 +128,7 @@ def play(
     paths: Sequence[Path],
     venue: str = "",
     features: Path | None = None,
+    bars: Path | None = None,
     speed: float | None = None,
     into: str = "",
 ) -> tuple[Report, list[Capture]]:
@@ -139,6 +140,7 @@ def play(
         paths: recordings.
         venue: whose frames they hold; "": .wslog files say it.
         features: Parquet file to write the rows of the features engine to, if wanted.
+        bars: likewise, the default series of the bars engine.
         speed: factor of recorded time; None: as fast as it can be decoded.
         into: instance whose rings others attach to meanwhile; "": private rings.
 
@@ -150,20 +152,27 @@ def play(
     with ExitStack() as places:
         place = places.enter_context(named_rings(into, recording.worker)) if into else None
         player = Player(recording.venue, largest, recording.about, place)
-        return _play(recording, player, features, speed), recording.truncated
+        return _play(recording, player, (features, bars), speed), recording.truncated
 
 
 def _play(
-    recording: Recording, player: Player, features: Path | None, speed: float | None
+    recording: Recording,
+    player: Player,
+    files: tuple[Path | None, Path | None],
+    speed: float | None,
 ) -> Report:
+    """Play to the end; `files` are where features and bars go to, if anywhere."""
+    features, bars = files
     books = ReplayBooks()
-    rows = None
-    if features is not None:
-        from ops.replay_features import (
-            ReplayFeatures,  # numba and pyarrow, only where they are needed
-        )
+    computed = []
+    if features is not None or bars is not None:
+        from ops import replay_rows  # numba and pyarrow, only where they are needed
 
-        rows = ReplayFeatures(books, player.events.producer.epoch)
+        epoch = player.events.producer.epoch
+        if features is not None:
+            computed.append((replay_rows.features(books, epoch), features))
+        if bars is not None:
+            computed.append((replay_rows.bars(books, epoch, recording.venue), bars))
     pace = Pace(speed) if speed else None
     frames = recording.frames()
     for chunk in pace.frames(frames) if pace else chunks_of(frames, player.half):
@@ -172,10 +181,10 @@ def _play(
             books.take_instruments(records)
         for records, _ in player.events.drain():
             books.take(records)
-            if rows is not None:
+            for rows, _ in computed:
                 rows.take(records)
-    if rows is not None and features is not None:
-        rows.write(features)
+    for rows, path in computed:
+        rows.write(path)
     player.decoder.finish()
     report = _report(player, books, len(recording.truncated))
     report.lateness = pace.lateness() if pace else None
@@ -186,12 +195,13 @@ def run(
     paths: Sequence[Path],
     venue: str,
     features: Path | None,
+    bars: Path | None,
     as_json: bool,
     speed: float | None = None,
     into: str = "",
 ) -> int:
     """Replay, print, and return the exit status."""
-    report, truncated = play(paths, venue, features, speed, into)
+    report, truncated = play(paths, venue, features, bars, speed, into)
     for capture in truncated:
         assert capture.ending is not None
         show.complain(

@@ -30,7 +30,7 @@ from shm.worker import StopFlag
 SAMPLE_S = 0.1
 TELL_S = 5.0
 SPARE_S = 30.0
-_WARM_UP = "from consumers.features import warm_up; warm_up()"
+_WARM_UP = "from consumers import bars, features; features.warm_up(); bars.warm_up()"
 
 
 class RunReport(msgspec.Struct, kw_only=True):
@@ -106,7 +106,7 @@ def run(topology: Topology, seconds: float, as_json: bool) -> int:
 
 def _compile(topology: Topology, stop: StopFlag) -> None:
     """Compile the kernels before anything flows, so that the first run measures the pipeline and not the compiler."""
-    if not topology.features.enabled or is_warm():
+    if not (topology.features.enabled or topology.bars.enabled) or is_warm():
         return
     show.complain("compiling the numba kernels, this once; half a minute or so")
     process = subprocess.Popen([sys.executable, "-P", "-c", _WARM_UP], env=child_environment())

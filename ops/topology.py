@@ -14,10 +14,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from collectors.addresses import check_url
+from consumers.bar_series import BarsConfig
 from layouts import APPLIED_INPUTS
 from ops import shards
-from ops.options import IDS_END, PUBLIC, CollectorOptions, Topology, WorkerOptions
+from ops.options import (
+    IDS_END,
+    PUBLIC,
+    BarsOptions,
+    CollectorOptions,
+    Topology,
+    WorkerOptions,
+)
 from ops.strict import Mistakes, convert
 from shm.errors import ConfigurationError
 from shm.region import check_part
@@ -28,6 +38,7 @@ RESERVED = (
     "redis",
     "venue",
     "features",
+    "bars",
     "pnl",
     "exposure",
     "fanout",
@@ -188,6 +199,9 @@ def _collectors(topology: Topology) -> list[str]:
             )
     if topology.features.enabled:
         found += _slots("features.slots", topology.features.slots)
+    if topology.bars.enabled:
+        found += _slots("bars.slots", topology.bars.slots)
+        found += [f"bars.{each}" for each in bars_config(topology.bars).mistakes()]
     if topology.pnl.enabled:
         found += _slots("pnl.slots", topology.pnl.slots)
     if topology.exposure.enabled:
@@ -195,6 +209,15 @@ def _collectors(topology: Topology) -> list[str]:
     for name, own in topology.consumers.items():
         found += _slots(f"consumers.{name}.slots", own.slots)
     return found
+
+
+def bars_config(options: BarsOptions) -> BarsConfig:
+    """Return what the bars worker is told of its series."""
+    return msgspec.convert(
+        {name: getattr(options, name) for name in BarsConfig.__struct_fields__},
+        BarsConfig,
+        from_attributes=True,
+    )
 
 
 def _live(at: str, collector: CollectorOptions) -> list[str]:
@@ -223,7 +246,7 @@ def _inputs(topology: Topology) -> list[str]:
     """A ring of a disabled worker may be named, and is not read; a worker that is left without any has nothing to do."""
     found = []
     known = topology.rings(of_disabled=True)
-    readers = ("features", "pnl", "exposure", "fanout", "recorder")
+    readers = ("features", "bars", "pnl", "exposure", "fanout", "recorder")
     reading = {name: getattr(topology, name) for name in readers}
     reading |= {f"consumers.{name}": own for name, own in topology.consumers.items()}
     for name, options in reading.items():

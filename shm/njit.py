@@ -95,6 +95,9 @@ tr_wide_divide = _external("tr_wide_divide", _address, _address, _address)
 tr_wide_share = _external("tr_wide_share", _address, _address, _word, _word)
 tr_wide_at = _external("tr_wide_at", _address, _word, _word, _address)
 
+# native/mean_api.h.
+tr_wide_mean = _function("tr_wide_mean", types.float64(_word, _word, _word))
+
 # native/ring_api.h; readers, producers and records are addresses.
 tr_publish = _external("tr_publish", _address, _address)
 tr_publish_batch = _external("tr_publish_batch", _address, _address, _word)

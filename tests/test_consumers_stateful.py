@@ -32,6 +32,7 @@ class Sums:
     identity = "sums 1"
     output = FEATURES
     batch_records = 16
+    unfinished = False
 
     def __init__(self) -> None:
         self.rows = np.zeros(16 * 8, FEATURES)

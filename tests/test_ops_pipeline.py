@@ -150,7 +150,7 @@ def test_a_life_with_every_worker_killed_ends_with_closed_books(pipeline) -> Non
     one.up()
     before = one.workers()
     assert list(before) == [
-        *("redis", "venue", "kraken", "kraken_v1", "features", "fanout", "recorder")
+        *("redis", "venue", "kraken", "kraken_v1", "features", "bars", "fanout", "recorder")
     ]
     second = one.call("up", "-c", str(one.file))
     assert second.returncode == 4

@@ -26,7 +26,16 @@ def mistakes(table: dict) -> list[str]:
 def test_the_defaults_are_sound_and_start_everything() -> None:
     """No file is needed."""
     workers = list(load_topology().workers())
-    assert workers == ["redis", "venue", "kraken", "kraken_v1", "features", "fanout", "recorder"]
+    assert workers == [
+        "redis",
+        "venue",
+        "kraken",
+        "kraken_v1",
+        "features",
+        "bars",
+        "fanout",
+        "recorder",
+    ]
 
 
 def test_the_rings_of_the_default_topology_fit_a_small_dev_shm() -> None:
@@ -284,6 +293,7 @@ def test_each_spec_is_what_its_worker_takes(instance: Instance) -> None:
     """No worker may find a key it does not know only when it is started."""
     from collectors.venue_server import VenueServerSpec
     from collectors.worker import CollectorSpec
+    from consumers.bars import BarsSpec
     from consumers.fanout import FanoutSpec
     from consumers.features import FeaturesSpec
     from consumers.recorder import RecorderSpec
@@ -293,6 +303,7 @@ def test_each_spec_is_what_its_worker_takes(instance: Instance) -> None:
         "kraken": CollectorSpec,
         "kraken_v1": CollectorSpec,
         "features": FeaturesSpec,
+        "bars": BarsSpec,
         "fanout": FanoutSpec,
         "recorder": RecorderSpec,
     }
@@ -377,8 +388,8 @@ def test_a_key_of_ones_own_consumer_is_explained() -> None:
 
 def test_rings_of_disabled_workers_are_just_not_read() -> None:
     """Switching a worker off needs no other change, until a reader has nothing left."""
-    topology = parse_topology({"features": {"enabled": False}}, "t")
-    assert topology.expand(topology.fanout.inputs) == ["kraken.events", "kraken_v1.events"]
     off = {"enabled": False}
+    topology = parse_topology({"features": off, "bars": off}, "t")
+    assert topology.expand(topology.fanout.inputs) == ["kraken.events", "kraken_v1.events"]
     found = mistakes({"features": off, "fanout": {"inputs": ["features.features"]}})
     assert found == ["fanout.inputs: none of these rings has a worker; set enabled = false"]

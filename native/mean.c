@@ -1,0 +1,34 @@
+/* The call of mean_api.h. The quotient is taken to 61 bits and more, and a bit that stands for all the rest is set below
+   them: the one conversion to double then rounds as if it saw every digit. */
+#include <math.h>
+
+#include "mean_api.h"
+#include "money.h"
+
+enum { KEPT_BITS = 61 };
+
+double tr_wide_mean(int64_t sum_low, int64_t sum_high, int64_t count)
+{
+    const tr_wide_bits bits = (tr_wide_bits)(uint64_t)sum_high << 64 | (uint64_t)sum_low;
+    const int negative = sum_high < 0;
+    const tr_wide_bits sum = negative ? -bits : bits;
+    const tr_wide_bits divisor = (uint64_t)count;
+    tr_wide_bits quotient = sum / divisor;
+    tr_wide_bits rest = sum % divisor;
+    int shift = 0;
+    while (quotient >> KEPT_BITS == 0 && rest != 0 && shift < 2 * KEPT_BITS + 4) {
+        rest <<= 1;
+        quotient = quotient << 1 | (rest >= divisor);
+        if (rest >= divisor)
+            rest -= divisor;
+        shift++;
+    }
+    while (quotient >> (KEPT_BITS + 1) != 0) {
+        rest |= quotient & 1;
+        quotient >>= 1;
+        shift--;
+    }
+    const int64_t digits = (int64_t)(quotient << 1) | (rest != 0);
+    const double mean = ldexp((double)digits, -shift - 1);
+    return negative ? -mean : mean;
+}
