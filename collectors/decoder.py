@@ -31,7 +31,7 @@ from collectors.instrument_line import InstrumentLine
 from collectors.instruments import InstrumentTable, Steps
 from layouts import GapReason, InstrumentState, StateReason
 from shm.errors import ConfigurationError
-from shm.forms import Form, Forms, told
+from shm.forms import TAKEN_PLACE, TAKEN_STATUS, TAKEN_TRADES, Form, Forms
 from shm.outlet import DECODED, SNAPSHOT, WIDER, Outlet, Reject, apply_levels
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -299,8 +299,8 @@ class Decoder(ABC):
 
     def _look(self, taken: int, ts: int) -> int:
         """Go on after `take_frame` has told something: a refusal, or an update of an instrument that is watched."""
-        place, is_trades, status = told(taken)
-        if is_trades:
+        place, status = (taken >> TAKEN_PLACE) - 1, taken & TAKEN_STATUS
+        if taken & TAKEN_TRADES:
             return status
         symbol = self._symbols[place]
         return self._looked(symbol, self.instruments[symbol], status, ts)

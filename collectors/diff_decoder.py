@@ -138,9 +138,9 @@ class DiffDecoder(FeedDecoder):
 
     def _looked(self, symbol: str, line: InstrumentLine, status: int, ts: int) -> int:
         """Go on after a diff that was taken by its form."""
-        super()._looked(symbol, line, status, ts)
         diff_line = self.instruments[symbol]
         if status:
+            super()._looked(symbol, line, status, ts)
             diff_line.seq = NOT_SYNCED
         elif diff_line.ticker_seq:
             self._reach(diff_line)
@@ -247,10 +247,11 @@ class DiffDecoder(FeedDecoder):
 
     def _reach(self, line: DiffLine) -> None:
         """A diff was applied: its top can be judged once a ticker beyond its number has come."""
-        if line.ticker_seq > line.seq:
-            self._check_top(line, line.seq, top_of(line.live))
+        seq, top = line.seq, top_of(line.live)
+        if line.ticker_seq > seq:
+            self._check_top(line, seq, top)
         else:
-            line.reached.append((line.seq, top_of(line.live)))
+            line.reached.append((seq, top))
 
     def _check_top(self, line: DiffLine, seq: int, top: Any) -> None:
         """Hold the book's top at a number against the venue's newest up to it."""

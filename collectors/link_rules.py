@@ -10,6 +10,10 @@ from typing import NoReturn
 
 from picows import WSCloseCode, WSFrame, WSMsgType, WSProtocolError
 
+TEXT, BINARY, CONTINUATION = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION
+CLOSE, PING, PONG = WSMsgType.CLOSE, WSMsgType.PING, WSMsgType.PONG
+"""Names of our own: looking an enumeration's member up takes as long as a rule."""
+
 _NEVER_SENT = (0, 1006)
 """Close codes that the library takes for valid; RFC 6455, 7.4."""
 
@@ -24,8 +28,8 @@ class LinkRules:
         """The message in hand is text."""
         self._is_open = False
 
-    def admits(self, frame: WSFrame) -> bool:
-        """Tell whether a frame counts.
+    def admits(self, frame: WSFrame, kind: WSMsgType) -> bool:
+        """Tell whether a frame of a kind counts.
 
         Raises:
             WSProtocolError: it breaks a rule; the library closes the link with its code.
@@ -34,19 +38,18 @@ class LinkRules:
             return False
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._refuse(WSCloseCode.PROTOCOL_ERROR, "reserved bit without an extension")
-        kind = frame.msg_type
-        if kind in (WSMsgType.TEXT, WSMsgType.BINARY):
+        if kind in (TEXT, BINARY):
             if self._is_open:
                 self._refuse(
                     WSCloseCode.PROTOCOL_ERROR, "a message between another one's fragments"
                 )
             self._is_open = not frame.fin
-            self.is_text = kind == WSMsgType.TEXT
-        elif kind == WSMsgType.CONTINUATION:
+            self.is_text = kind == TEXT
+        elif kind == CONTINUATION:
             if not self._is_open:
                 self._refuse(WSCloseCode.PROTOCOL_ERROR, "a continuation of nothing")
             self._is_open = not frame.fin
-        elif kind == WSMsgType.CLOSE:
+        elif kind == CLOSE:
             code = frame.get_payload_as_bytes()[:2]
             if code and int.from_bytes(code, "big") in _NEVER_SENT:
                 self._refuse(WSCloseCode.PROTOCOL_ERROR, "a close code that nobody may send")

@@ -35,7 +35,7 @@ from picows import (
 
 from collectors.addresses import check_url
 from collectors.allowance import Allowance, Rate
-from collectors.link_rules import LinkRules
+from collectors.link_rules import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, LinkRules
 from layouts import GapReason
 from shm import clock
 
@@ -249,20 +249,20 @@ class _Listener(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         ts_recv = self._now_ns()
-        if not self._rules.admits(frame):
+        kind = frame.msg_type
+        if not self._rules.admits(frame, kind):
             return
         self.text_ns, before_ns = self._steady_ns(), self.text_ns
-        kind = frame.msg_type
-        if kind == WSMsgType.TEXT and frame.fin and not self._fragments:
+        if kind == TEXT and frame.fin and not self._fragments:
             # The library refuses what it has not read whole; a frame that came in one read gets here.
             if frame.payload_size > self.session.max_message_bytes:
                 self.refuse(frame.payload_size)
                 self._close_too_large(transport)
                 return
             self._hand_on(transport, self._rules.whole(frame.get_payload_as_bytes()), ts_recv)
-        elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
+        elif kind in (TEXT, BINARY, CONTINUATION):
             self._add_fragment(transport, frame, ts_recv)
-        elif kind == WSMsgType.CLOSE:
+        elif kind == CLOSE:
             log.info(
                 "venue closed the link",
                 code=str(frame.get_close_code()),
@@ -272,10 +272,10 @@ class _Listener(WSListener):
             transport.disconnect()
         else:
             self.text_ns, heard_ns = before_ns, self.text_ns
-            if kind == WSMsgType.PING:
+            if kind == PING:
                 # The library would answer before the frame is looked at.
                 transport.send_pong(frame.get_payload_as_bytes())
-            elif self.takes_pongs and kind == WSMsgType.PONG:
+            elif self.takes_pongs and kind == PONG:
                 self.pong_ns = heard_ns
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:

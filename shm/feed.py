@@ -19,6 +19,7 @@ BOTH_SIDES = 16
 apply_rows: Callable[..., int] = lib.tr_live_rows
 """(live, flags, bids, bids_bytes, asks, asks_bytes, time, time_bytes, checksum, venue_seq, ts_recv) -> status."""
 
+_TOP = ffi.typeof("int64_t[4]")
 _STALE = COUNT_NAMES.index("frames_stale")
 _AGREE = COUNT_NAMES.index("oracle_agree")
 _DISAGREE = COUNT_NAMES.index("oracle_disagree")
@@ -50,7 +51,7 @@ def miss(live: LiveBook, venue_from: int, venue_to: int, frames_lost: int, ts_re
 
 def top_of(live: LiveBook) -> Any:
     """Return the top as it is now, for `compare_top`."""
-    top = ffi.new("int64_t[4]")
+    top = ffi.new(_TOP)
     lib.tr_book_top(live.handle.book, top)
     return top
 

@@ -3,7 +3,7 @@
 **Protocol** A decoder names its `Form`s: each is a frame's text with `%` and a letter where frames differ
 (native/form_text.h lists the letters), what the frames are, and the rule by which one may follow. `Forms.enter` makes an
 instrument's symbol known. Then `take_frame(handle, frame, bytes, number, ts_recv)` for every frame: NOT_TAKEN, 0, or
-a number that `told` splits.
+a number that TAKEN_STATUS, TAKEN_TRADES and TAKEN_PLACE split.
 
 **Why it is right** A form matches byte for byte or not at all, only what is plain JSON, and calls what the decoder
 would call with the same texts. Whatever is unexpected is left, untouched, to the decoder, which alone judges.
@@ -53,16 +53,13 @@ class Form(NamedTuple):
     sell: str = ""
 
 
-class Taken(NamedTuple):
-    """What `told` splits: whose frame it was, whether of trades, and its status."""
-
-    place: int
-    is_trades: bool
-    status: int
-
+TAKEN_STATUS = 15
+TAKEN_TRADES = 16
+TAKEN_PLACE = 5
+"""What `take_frame` returns above 0: bits of the frame's status, one of trades, then the instrument's place + 1."""
 
 take_frame: Callable[..., int] = lib.tr_forms_take
-"""(forms, frame, bytes, number, ts_recv) -> NOT_TAKEN, 0, or what `told` splits; `number` is that of the connection."""
+"""(forms, frame, bytes, number, ts_recv) -> NOT_TAKEN, 0, or more (TAKEN_STATUS); `number` is that of the connection."""
 
 
 class Forms:
@@ -123,8 +120,3 @@ class Forms:
     def taken(self) -> int:
         """Frames taken so far."""
         return int(lib.tr_forms_taken(self.handle))
-
-
-def told(taken: int) -> Taken:
-    """Split what `take_frame` returned above 0."""
-    return Taken((taken >> 5) - 1, bool(taken & 16), taken & 15)

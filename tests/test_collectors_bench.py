@@ -34,3 +34,58 @@ def test_the_frame_bench_prints_what_it_measured(captures) -> None:
     assert line["kraken_v1"]["frames"] == 4269
     assert ("ratio_to_cryptofeed" in line) == ("cryptofeed_validating" in line)
     assert {"sha", "cpu", "load", "pinned", "kernel", "python"} <= set(line["conditions"])
+
+
+@pytest.mark.slow
+def test_the_bench_of_all_venues_prints_what_it_measured(captures) -> None:
+    """Smoke parameters: a row for each venue and kind of frame, the snapshot, a thousand instruments, the replay."""
+    run = subprocess.run(
+        [
+            sys.executable,
+            "bench/bench_collector_venues_frame.py",
+            "--smoke",
+            "--captures",
+            str(captures),
+        ],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    figures = json.loads(run.stdout)["figures"]
+    rows = {name: row for name, row in figures.items() if "mean_us" in row}
+    assert len(rows) == 14
+    for row in rows.values():
+        assert row["frames"] > 0
+        assert 0 < row["p50_us"] <= row["p99_us"]
+    assert figures["snapshot"]["levels"] == 46_000
+    assert figures["replay"]["unaccounted"] == 0
+    assert min(figures["thousand"].values()) > 0
+
+
+@pytest.mark.slow
+def test_the_socket_bench_prints_what_it_measured(captures) -> None:
+    """Smoke parameters: frames came over a real socket, each was decoded; nothing is said about the share of a core."""
+    run = subprocess.run(
+        [
+            sys.executable,
+            "bench/bench_collector_socket_cpu.py",
+            "--smoke",
+            "--captures",
+            str(captures),
+        ],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    figures = json.loads(run.stdout)["figures"]
+    assert figures["frames_per_s"] > 0
+    assert figures["empty_percent"] > 0
+    assert figures["ours_percent"] > 0
