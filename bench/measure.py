@@ -160,16 +160,22 @@ def rings() -> Iterator[Rings]:
 
 def reference() -> tuple[Any, Any]:
     """Compile reference.c; returns its functions and a cffi FFI."""
-    ffi = FFI()
-    ffi.cdef(
+    return compiled(
+        "reference.c",
         "void line_ping(void *, int64_t); void line_pong(void *, int64_t); int64_t queue_bytes(void);"
         "void word_ping(void *, int64_t); void word_pong(void *, int64_t);"
         "void message_ping(void *, int64_t); void message_pong(void *, int64_t);"
-        "void queue_push(void *, int64_t); int64_t queue_pop(void *, int64_t);"
+        "void queue_push(void *, int64_t); int64_t queue_pop(void *, int64_t);",
     )
-    library = Path(tempfile.mkdtemp(prefix="tickring-bench-")) / "reference.so"
-    command = ["gcc", "-std=c11", "-O3", "-shared", "-fPIC", str(_HERE / "reference.c"), "-o"]
-    subprocess.run([*command, str(library)], check=True)
+
+
+def compiled(source: str, declarations: str, options: tuple[str, ...] = ()) -> tuple[Any, Any]:
+    """Compile a C file of this folder, from the project's root; returns its functions and a cffi FFI."""
+    ffi = FFI()
+    ffi.cdef(declarations)
+    library = Path(tempfile.mkdtemp(prefix="tickring-bench-")) / f"{source}.so"
+    command = ["gcc", "-std=c11", "-O3", "-shared", "-fPIC", str(_HERE / source), *options]
+    subprocess.run([*command, "-o", str(library)], check=True, cwd=_HERE.parent)
     lib = ffi.dlopen(str(library))
     shutil.rmtree(library.parent)
     return lib, ffi

@@ -36,6 +36,7 @@ class Figure(NamedTuple):
 
 
 _LATENCY, _RATE = "bench_ring_1p1c_latency", "bench_ring_1p1c_throughput"
+_MIXED = "bench_ring_1p1c_mixed"
 _PYTHON, _WAIT = "bench_ring_python", "bench_ring_wait"
 FIGURES = {
     _LATENCY: (
@@ -53,6 +54,20 @@ FIGURES = {
                "passive_reader_rate_ratio", ">=", 0.95, "x without"),
         Figure("1 producer, 3 consumers, processes: records wrong", "three_consumers_wrong", "",
                "three_consumers_wrong", "<=", 0, ""),
+    ),
+    _MIXED: (
+        Figure("C to C, 64 B: hop", "hop_half_rtt_ns_c_to_c", "ns"),
+        Figure("jitted to jitted, 64 B: hop", "hop_half_rtt_ns_jit_to_jit", "ns"),
+        Figure("C to jitted, 64 B: hop", "hop_half_rtt_ns_c_to_jit", "ns",
+               "hop_ratio_c_to_jit", "<=", 1.2, "x time of pure pairs"),
+        Figure("jitted to C, 64 B: hop", "hop_half_rtt_ns_jit_to_c", "ns",
+               "hop_ratio_jit_to_c", "<=", 1.2, "x time of pure pairs"),
+        Figure("C to C, 64 B: throughput", "rate_c_to_c", "/s"),
+        Figure("jitted to jitted, 64 B: throughput", "rate_jit_to_jit", "/s"),
+        Figure("C to jitted, 64 B: throughput", "rate_c_to_jit", "/s",
+               "time_ratio_c_to_jit", "<=", 1.2, "x time of pure pairs"),
+        Figure("jitted to C, 64 B: throughput", "rate_jit_to_c", "/s",
+               "time_ratio_jit_to_c", "<=", 1.2, "x time of pure pairs"),
     ),
     _PYTHON: (
         Figure("Python publish + poll, 64 B", "python_publish_poll_rate", "/s",

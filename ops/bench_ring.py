@@ -12,7 +12,12 @@ from typing import Any
 
 from shm.errors import ConfigurationError
 
-BENCHES = ("bench_ring_1p1c_latency", "bench_ring_1p1c_throughput", "bench_ring_python")
+BENCHES = (
+    "bench_ring_1p1c_latency",
+    "bench_ring_1p1c_throughput",
+    "bench_ring_1p1c_mixed",
+    "bench_ring_python",
+)
 KEYS = (
     "line_half_rtt_ns",
     "hop_64_half_rtt_ns",

@@ -26,6 +26,12 @@ KEYS = {
         "reference_rate_64",
         "passive_reader_rate_ratio",
     ),
+    "bench_ring_1p1c_mixed": (
+        "hop_ratio_c_to_jit",
+        "hop_ratio_jit_to_c",
+        "time_ratio_c_to_jit",
+        "time_ratio_jit_to_c",
+    ),
     "bench_ring_python": (
         "python_publish_poll_rate",
         "python_hop_half_rtt_ns",

@@ -11,6 +11,7 @@ import sys
 import pytest
 from tidy import ROOT
 
+STOPS = 100
 SOUND: dict[str, tuple[str, ...]] = {
     "kills": ("left_out", "bad", "lost", "again", "resumed_wrong"),
     "stop_consumer": ("told_wrong", "others_lost", "bad"),
@@ -66,19 +67,17 @@ def test_killed_processes_lose_and_repeat_nothing(times: int) -> None:
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("times", [20, pytest.param(100, marks=pytest.mark.soak)])
-def test_a_stopped_consumer_costs_the_others_nothing(times: int) -> None:
+def test_a_stopped_consumer_costs_the_others_nothing() -> None:
     """It is told its gap once and exactly when it goes on, and what it reads then is whole."""
-    counts = check("stop_consumer", times)
-    assert counts["stops"] == counts["gaps"] == times
-    assert counts["lost"] >= 256 * times
+    counts = check("stop_consumer", STOPS)
+    assert counts["stops"] == counts["gaps"] == STOPS
+    assert counts["lost"] >= 256 * STOPS
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("times", [20, pytest.param(100, marks=pytest.mark.soak)])
-def test_a_stopped_producer_keeps_its_ring(times: int) -> None:
+def test_a_stopped_producer_keeps_its_ring() -> None:
     """Cleaners and successors are refused, readers go on with what is there, and it goes on as if nothing had been."""
-    assert check("stop_producer", times)["stops"] == times
+    assert check("stop_producer", STOPS)["stops"] == STOPS
 
 
 @pytest.mark.stress
