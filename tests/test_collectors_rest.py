@@ -117,10 +117,10 @@ def test_what_will_not_pass_is_given_up_at_once(behaviour: str, outcome: str) ->
 
 
 def test_a_body_of_the_limit_is_taken() -> None:
-    """The limit itself is still allowed."""
-    body = len(_ask([])[0].bodies[0])
-    assert len(_ask([], max_bytes=body)[0].bodies) == 1
-    assert _ask([], max_bytes=body - 1)[1]["rest.too_large"] == 1
+    """The limit itself is still allowed, a byte less is not."""
+    body = HUGE_BYTES + len("[]")
+    assert _ask(["huge"], max_bytes=body)[1]["rest.too_large"] == 0
+    assert _ask(["huge"], max_bytes=body - 1)[1]["rest.too_large"] == 1
 
 
 def test_tries_are_bounded() -> None:

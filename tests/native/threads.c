@@ -1,7 +1,8 @@
 /* Threads over one ring: `wait` proves every edge to ThreadSanitizer, `torn` and `exact` count under lapping.
  *
  * threads wait  <records> <consumers>       lossless; a plain array beside the ring changes hands with each record
- * threads torn  <reads> <seconds> <stride>  a reader where the producer writes: torn must be 0, collisions many
+ * threads torn  <reads> <seconds> <stride> <collisions>  a reader where the producer writes: torn must be 0; it ends after
+ *                                           so many reads with so many collisions, or when its seconds are over
  * threads exact <records> <stride>          readers that fall behind: read + lost = published
  * One line of "name value" pairs; exit status 0 unless a call itself failed.
  */
@@ -95,15 +96,29 @@ static void *overwriting_producer(void *unused) {
     return NULL;
 }
 
+/* Puts two threads on two cores where there are two: on one, they meet only where the scheduler cuts one off. */
+static void part(pthread_t one, pthread_t other) {
+    cpu_set_t allowed, mine;
+    pthread_t threads[2] = {one, other};
+    if (sched_getaffinity(0, sizeof allowed, &allowed) || CPU_COUNT(&allowed) < 2) return;
+    for (size_t cpu = 0, i = 0; i < 2; cpu++) {
+        if (!CPU_ISSET(cpu, &allowed)) continue;
+        CPU_ZERO(&mine);
+        CPU_SET(cpu, &mine);
+        pthread_setaffinity_np(threads[i++], sizeof mine, &mine);
+    }
+}
+
 /* Reads where the pen is: in a ring of two slots, whatever record a slot says that it holds. */
-static int run_torn(int64_t reads, int64_t seconds, int64_t stride) {
+static int run_torn(int64_t reads, int64_t seconds, int64_t stride, int64_t least_collisions) {
     rig = rig_make(stride, 2, TR_OVERWRITE);
     tr_reader reader = rig_reader(&rig);
     pthread_t thread;
     pthread_create(&thread, NULL, overwriting_producer, NULL);
+    part(pthread_self(), thread);
     int64_t record[RIG_STRIDE_LIMIT / 8];
     int64_t accepted = 0, torn = 0, collisions = 0, until = tr_monotonic_ns() + seconds * 1000000000LL;
-    for (int64_t turn = 0; accepted + collisions < reads; turn++) {
+    for (int64_t turn = 0; accepted + collisions < reads || collisions < least_collisions; turn++) {
         if (turn % 65536 == 0 && tr_monotonic_ns() > until) break;
         int64_t stamp = TR_LOAD_RELAXED(tr_stamp(reader.slots, reader.mask, reader.stride, turn));
         if (stamp == 0 || stamp & 1) continue;
@@ -169,7 +184,7 @@ int main(int n, char **arguments) {
         case 'w': return run_wait(rig_argument(arguments, n, 2, 100000), rig_argument(arguments, n, 3, 2));
         case 't':
             return run_torn(rig_argument(arguments, n, 2, 1000000), rig_argument(arguments, n, 3, 10),
-                            rig_argument(arguments, n, 4, 64));
+                            rig_argument(arguments, n, 4, 64), rig_argument(arguments, n, 5, 0));
         case 'e': return run_exact(rig_argument(arguments, n, 2, 100000), rig_argument(arguments, n, 3, 64));
         default: return 2;
     }
