@@ -154,6 +154,14 @@ class Session:
         if self._transport is not None and self.connected:
             self._transport.send(WSMsgType.TEXT, text)
 
+    @property
+    def fd(self) -> int:
+        """The link's socket, -1 while there is none."""
+        if self._transport is None:
+            return -1
+        socket = self._transport.underlying_transport.get_extra_info("socket")
+        return int(socket.fileno()) if socket is not None else -1
+
     def reconnect(self, reason: GapReason) -> None:
         """Close the link, for that reason, and open it anew."""
         if self._transport is not None and self._listener is not None:

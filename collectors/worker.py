@@ -20,12 +20,13 @@ import msgspec
 import numpy as np
 import structlog
 
-from collectors import staleness, wslog_writer
+from collectors import measures, staleness, wslog_writer
 from collectors.allowance import Rate
 from collectors.coinbase_key import SigningKey
 from collectors.collector_spec import CollectorSpec
 from collectors.decoder import Decoder
 from collectors.instruments import InstrumentTable
+from collectors.measures import Measures
 from collectors.rest import COUNTERS as REST_COUNTERS
 from collectors.rest import RestClient
 from collectors.rings import Rings
@@ -65,6 +66,7 @@ COUNTERS = (
     "beats",
     *REST_COUNTERS,
     *staleness.COUNTERS,
+    *measures.COUNTERS,
     *wslog_writer.COUNTERS,
 )
 
@@ -100,6 +102,7 @@ class Collector:
         rate = Rate(per_s * spec.rest_share, max(1.0, burst * spec.rest_share))
         self.rest = RestClient(self.on_answer, counters.add, rate, spec.max_frame_bytes)
         self.staleness = Staleness(self.decoder, counters.add, self.decoder.calendar)
+        self.measures = Measures(self.outlet, counters)
         self.wants_new_link = False
         """A channel stayed silent whatever was tried: the session is to open the link anew."""
         self._key = SigningKey(spec.key_file) if spec.key_file else None
@@ -218,8 +221,9 @@ class Collector:
             self._republish(first + (int(bit) - first) % REQUEST_BITS, clock.now_ns())
         self._ask_for_answers()
 
-    def show(self) -> None:
-        """Show the heartbeat and the gauges."""
+    def show(self, fd: int = -1) -> None:
+        """Show the heartbeat and the gauges; `fd` is the link's socket."""
+        self.measures.show(clock.monotonic_ns() / 1e9, fd)
         self.rings.heartbeat()
         self.counters.set("last_data_ns", self._last_data_ns)
         self.counters.set("books_live", self.decoder.books_live)
@@ -329,7 +333,7 @@ async def _serve(collector: Collector, session: Session, stop: StopFlag) -> None
         now = clock.monotonic_ns()
         if now >= next_show or collector.decoder.books_live != collector.counters.get("books_live"):
             next_show = now + int(SHOW_S * 1e9)
-            collector.show()
+            collector.show(session.fd)
         if now >= next_beat:
             next_beat += int(BEAT_S * 1e9)
             collector.beat()

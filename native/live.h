@@ -41,6 +41,7 @@ struct tr_outlet {
     int64_t trades_staged;
     int64_t trades_capacity;
     int64_t ts_event; /* newest of any instrument */
+    tr_took took;
     struct tr_level_pair *pairs;
     int64_t *cut_prices;
     int64_t cut_capacity;

@@ -50,6 +50,17 @@ enum tr_frame_flags {
     TR_FLAG_ENDS_FRAME = 4
 };
 
+/* What frames took from ts_recv to their publication, and how far ts_recv was behind ts_event at the least, since it was
+   last taken. counts[i] is of frames below 1,024 << i ns, the last of all others. */
+enum { TR_TOOK_COUNTS = 12 };
+typedef struct tr_took {
+    int64_t frames;
+    int64_t sum_ns;
+    int64_t longest_ns;
+    int64_t least_behind_ns; /* INT64_MAX: no frame told its time */
+    int64_t counts[12];
+} tr_took;
+
 /* Where a collector's records go, its counts and its scratch memory; shared by all its instruments. One thread. */
 typedef struct tr_outlet tr_outlet;
 
@@ -82,6 +93,9 @@ typedef struct tr_live {
    `max_levels` bounds one frame: more are TOO_LARGE. NULL when memory is short. */
 tr_outlet *tr_outlet_new(tr_producer *events, tr_producer *books, tr_producer *latest, int64_t **counts, int64_t max_levels);
 void tr_outlet_free(tr_outlet *o);
+
+/* Copy what was measured and begin anew. */
+void tr_outlet_take_took(tr_outlet *o, tr_took *out);
 
 /* A GAP that names no instrument (instrument_id 0): a frame was lost that nobody can attribute. */
 int64_t tr_outlet_gap(tr_outlet *o, int64_t reason, int64_t frames_lost, int64_t ts_recv);

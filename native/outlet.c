@@ -19,6 +19,7 @@ tr_outlet *tr_outlet_new(tr_producer *events, tr_producer *books, tr_producer *l
     o->books = books;
     o->latest = latest;
     o->max_levels = max_levels;
+    o->took.least_behind_ns = INT64_MAX;
     memcpy(o->counts, counts, sizeof o->counts);
     o->pairs = malloc((size_t)max_levels * sizeof *o->pairs);
     o->trades = malloc(FIRST_TRADES * sizeof *o->trades);
@@ -55,6 +56,19 @@ int tr_outlet_reserve(tr_outlet *o, int64_t n) {
     return 1;
 }
 
+/* The last record of a frame tells both; a ts_event that is ts_recv itself is no word of the venue. */
+static void measure(tr_took *t, const struct tr_event *last) {
+    const int64_t took = last->publish_delta_ns;
+    const int64_t behind = last->ts_recv - last->ts_event;
+    const int above = took < 1024 ? 0 : 54 - __builtin_clzll((uint64_t)took);
+    t->frames++;
+    t->sum_ns += took;
+    t->longest_ns = took > t->longest_ns ? took : t->longest_ns;
+    t->counts[above < TR_TOOK_COUNTS ? above : TR_TOOK_COUNTS - 1]++;
+    if (behind != 0 && behind < t->least_behind_ns)
+        t->least_behind_ns = behind;
+}
+
 int64_t tr_outlet_flush(tr_outlet *o) {
     const int64_t n = o->staged;
     if (n == 0)
@@ -64,7 +78,13 @@ int64_t tr_outlet_flush(tr_outlet *o) {
     const int64_t seq = tr_publish_batch(o->events, o->records, n);
     if (seq > 0)
         tr_count(o, TR_COUNT_RECORDS, n);
+    measure(&o->took, &o->records[n - 1]);
     return seq;
+}
+
+void tr_outlet_take_took(tr_outlet *o, tr_took *out) {
+    *out = o->took;
+    o->took = (tr_took){.least_behind_ns = INT64_MAX};
 }
 
 int64_t tr_outlet_gap(tr_outlet *o, int64_t reason, int64_t frames_lost, int64_t ts_recv) {

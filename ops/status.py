@@ -12,6 +12,7 @@ import msgspec
 import psutil
 
 from ops.child import ChildFacts
+from ops.link import LinkFacts, link_facts
 from ops.supervisor import STATES_FILE
 from ops.wslog_index import captures_of
 from ops.wslog_keeper import read_report
@@ -45,6 +46,7 @@ class WorkerRow(msgspec.Struct, kw_only=True):
     last_data_age_s: float | None = None
     books: str = ""
     connected: bool | None = None
+    link: LinkFacts | None = None
     capture: str = ""
     """"on", "failed" (frames are not kept), or "" where none was asked for."""
     message: str = ""
@@ -147,6 +149,7 @@ def _add_counters(instance: str, row: WorkerRow, facts: WorkerFacts) -> None:
         row.gaps = sum(value for name, value in values.items() if name.startswith("gaps."))
         row.books = f"{values.get('books_live', 0)}/{values.get('books_total', 0)}"
         row.connected = bool(values.get("connected", 0))
+        row.link = link_facts(values)
         if values.get("capture_on", 0) or values.get("capture_failed", 0):
             row.capture = "failed" if values.get("capture_failed", 0) else "on"
     if last := values.get("last_data_ns", 0):

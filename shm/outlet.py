@@ -9,7 +9,7 @@ together. Status 0 is decoded, every other is one of `Reject`; WIDER asks for an
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from layouts import GapReason, InstrumentState, StateReason
 from shm._native import ffi, lib
@@ -17,6 +17,7 @@ from shm.counters import Counters
 from shm.producer import Producer
 
 MAX_LEVELS = 200_000
+_NOT_TOLD = (1 << 63) - 1
 WIDER = -1
 DECODED = 0
 
@@ -75,6 +76,18 @@ stage_trade_row: Callable[..., int] = lib.tr_live_trade_row
 
 commit_trades: Callable[..., int] = lib.tr_outlet_commit
 """(outlet, flags) -> status of the frame of all staged trades."""
+
+
+class Took(NamedTuple):
+    """From ts_recv to publication: frames, their sum and longest (ns), and `counts[i]` of frames below 1,024 << i ns, the last
+    of all others; and how far ts_recv was behind ts_event at the least (ns, None: not told).
+    """
+
+    frames: int
+    sum_ns: int
+    longest_ns: int
+    least_behind_ns: int | None
+    counts: list[int]
 
 
 class LiveBook:
@@ -203,6 +216,7 @@ class Outlet:
         if handle == ffi.NULL:
             raise MemoryError(f"no memory for frames of {max_levels} levels; lower max_levels")
         self.handle = ffi.gc(handle, lib.tr_outlet_free)
+        self._took = ffi.new("tr_took *")
 
     def open_live(self, instrument_id: int, depth: int, latest_index: int = 0) -> LiveBook:
         """Make the live book of one instrument, SYNCING; `depth` 0: the venue sends the whole book."""
@@ -224,6 +238,19 @@ class Outlet:
     def abandon(self) -> None:
         """Forget the staged trades as if they had not come."""
         lib.tr_outlet_abandon(self.handle)
+
+    def take_took(self) -> Took:
+        """Return what frames took since the last call, and begin anew."""
+        lib.tr_outlet_take_took(self.handle, self._took)
+        took = self._took
+        behind = int(took.least_behind_ns)
+        return Took(
+            int(took.frames),
+            int(took.sum_ns),
+            int(took.longest_ns),
+            None if behind == _NOT_TOLD else behind,
+            list(took.counts),
+        )
 
     def counts(self) -> dict[str, int]:
         """Return every count by its name."""

@@ -13,6 +13,7 @@ import shm
 from collectors.collector_spec import CollectorSpec
 from collectors.worker import COUNTERS
 from layouts import EVENT, RESTART, SNAPSHOT_BEGIN, InstrumentState, Kind, Mark
+from ops.link import link_facts
 from shm.consumer import join
 from shm.counters import read_counters
 from shm.errors import ConfigurationError
@@ -103,6 +104,18 @@ def test_a_consumer_gets_the_snapshot_that_it_asks_for(bench: Bench) -> None:
     assert np.array(begins[:1]).view(SNAPSHOT_BEGIN)["levels"][0] > 0
     assert int(begins[0]["marks"]) & Mark.STATE_MASK == InstrumentState.LIVE
     consumer.close()
+
+
+def test_a_link_is_told_in_figures(bench: Bench) -> None:
+    """Over a real socket: every published frame is measured, the clocks are compared, the socket is found."""
+    port = bench.start_venue()
+    bench.start_collector(port)
+    facts = bench.until("kraken", lambda f: f.values["decode_frames"] > 500)
+    told = link_facts(facts.values)
+    assert 0 < told.decode_us_mean < 1e5
+    assert told.clock_offset_ms is not None
+    assert told.duplicates == told.late == told.channels_silent == 0
+    assert bench.end("kraken") == 0
 
 
 def test_a_lost_venue_is_told_and_found_again(bench: Bench) -> None:
