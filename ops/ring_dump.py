@@ -138,7 +138,12 @@ def dump(
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     else:
-        replace_file(out, content)
+        try:
+            replace_file(out, content)
+        except OSError as error:
+            raise ConfigurationError(
+                f"--out {out}: {len(content):,} bytes cannot be written: {error.strerror}; name another file"
+            ) from None
     return _account(name, form, out, first, end, len(records), info)
 
 

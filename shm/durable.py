@@ -4,6 +4,7 @@
 names made durable with `sync_folder`.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,16 @@ def replace_file(path: Path, content: bytes) -> None:
         OSError: it could not be written; `path` is as it was.
     """
     aside = path.with_name(path.name + ".new")
-    with open(aside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    try:
+        with open(aside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise
     sync_folder(path.parent)
 
 

@@ -355,3 +355,13 @@ def test_a_dump_refuses_what_makes_no_sense(
     status, out, err = asked(capsys, "dump", "worker.events", *words)
     assert (status, out) == (2, "")
     assert said in err
+
+
+def test_a_dump_that_cannot_be_written_leaves_nothing(ring, tmp_path: Path, capsys) -> None:
+    """The error says why; what was there is as it was, and nothing is beside it."""
+    ring(16).publish_batch(events(20))
+    (tmp_path / "a.csv").mkdir()
+    status, out, err = asked(capsys, "dump", "worker.events", "--out", str(tmp_path / "a.csv"))
+    assert (status, out) == (2, "")
+    assert "cannot be written: Is a directory; name another file" in err
+    assert [path.name for path in tmp_path.glob("a.*")] == ["a.csv"]
