@@ -30,7 +30,7 @@ from layouts import Entry
 from shm.errors import TickringError
 
 Kind = Literal["open", "sent", "recv", "rest"]
-LoggedKind = Literal["start", "close", "timer", "republish", "too_large", "silence"]
+LoggedKind = Literal["start", "close", "timer", "republish", "too_large", "silence", "subscribe"]
 """What only a .wslog tells: see `layouts.wslog.Entry`."""
 
 CHUNK_BYTES = 256 * 1024
@@ -192,6 +192,7 @@ _LOGGED: dict[int, Kind | LoggedKind] = {
     Entry.TOO_LARGE: "too_large",
     Entry.START: "start",
     Entry.SILENCE: "silence",
+    Entry.SUBSCRIBE: "subscribe",
 }
 
 

@@ -6,8 +6,9 @@ import msgspec
 
 from collectors.addresses import check_url, is_loopback
 from collectors.decoder import MAX_FRAME_BYTES, Subscription
-from collectors.instruments import Steps
+from collectors.instruments import Instrument, Steps
 from collectors.venues import DECODERS
+from collectors.wslog import About
 from collectors.wslog_writer import CaptureSpec
 from shm.errors import ConfigurationError
 from shm.worker import WorkerSpec
@@ -57,3 +58,21 @@ class CollectorSpec(WorkerSpec):
             raise ConfigurationError(
                 f"collector {self.worker}: {self.venue} begins its books with REST snapshots; give rest_url beside url"
             )
+
+
+def about(spec: CollectorSpec, venue_name: str, instruments: tuple[Instrument, ...]) -> bytes:
+    """Describe a collector to whoever replays what it captures."""
+    told = About(
+        instance=spec.instance,
+        venue=spec.venue,
+        venue_name=venue_name,
+        url=spec.url,
+        rest_url=spec.rest_url,
+        subscriptions=spec.subscriptions,
+        steps=spec.steps,
+        max_frame_bytes=spec.max_frame_bytes,
+        first_instrument_id=spec.first_instrument_id,
+        instrument_ids=spec.instrument_ids,
+        instruments=instruments,
+    )
+    return msgspec.json.encode(told)

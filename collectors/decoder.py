@@ -157,8 +157,12 @@ class Decoder(ABC):
             self.outbox += self.subscribe_frames(wanted)
         for line in self.instruments.values():
             if line.has_book:
-                line.live.set_state(InstrumentState.SYNCING, StateReason.SUBSCRIBED, ts)
-                line.expect_snapshot(ts)
+                self.expect_book(line, ts)
+
+    def expect_book(self, line: InstrumentLine, ts: int) -> None:
+        """A book was just subscribed to: its snapshot is outstanding."""
+        line.live.set_state(InstrumentState.SYNCING, StateReason.SUBSCRIBED, ts)
+        line.expect_snapshot(ts)
 
     def on_close(self, ts: int) -> None:
         """The link is gone: every instrument has a gap until its next snapshot."""

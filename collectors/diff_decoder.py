@@ -213,14 +213,13 @@ class DiffDecoder(FeedDecoder):
         wanted = Subscription(channel, (symbol,))
         self.outbox += self.unsubscribe_frames(wanted) + self.subscribe_frames(wanted)
 
-    def on_open(self, ts: int) -> None:
-        """Subscribe; the first diff of each book asks for its snapshot, or the timer where none comes."""
-        super().on_open(ts)
-        for line in self.instruments.values():
-            line.seq = NOT_SYNCED
-            line.waiting.clear()
-            if line.has_book:
-                line.expect_snapshot(ts, FIRST_DIFF_NS)
+    def expect_book(self, line: InstrumentLine, ts: int) -> None:
+        """The first diff asks for the book's snapshot, or the timer where none comes."""
+        super().expect_book(line, ts)
+        assert isinstance(line, DiffLine)
+        line.seq = NOT_SYNCED
+        line.waiting.clear()
+        line.expect_snapshot(ts, FIRST_DIFF_NS)
 
     def on_close(self, ts: int) -> None:
         """The link is gone: diffs that waited are part of what is lost."""

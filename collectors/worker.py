@@ -5,7 +5,7 @@
 
 **Protocol** counters, rings under one new epoch, RESTART when an earlier process was here, READY, then the session. Per frame:
 frames_in first, then exactly one of decoded, rejected for one reason, abandoned. SIGTERM: the link is closed with 1000, the
-rings say STOPPED, exit 0.
+rings say STOPPED, exit 0. SIGHUP: the spec is read again and its subscriptions, nothing else, are taken up.
 
 **Failure** kill -9: what was read and not published is counted by the successor as abandoned and told in its RESTART record;
 its book is empty until the venue's snapshot. An error in a decoder abandons that frame and opens the link anew.
@@ -14,6 +14,7 @@ its book is empty until the venue's snapshot. An error in a decoder abandons tha
 """
 
 import asyncio
+import sys
 from collections.abc import Iterable
 
 import msgspec
@@ -23,7 +24,7 @@ import structlog
 from collectors import measures, staleness, wslog_writer
 from collectors.allowance import Rate
 from collectors.coinbase_key import SigningKey
-from collectors.collector_spec import CollectorSpec
+from collectors.collector_spec import CollectorSpec, about
 from collectors.decoder import Decoder
 from collectors.instruments import InstrumentTable
 from collectors.measures import Measures
@@ -32,14 +33,16 @@ from collectors.rest import RestClient
 from collectors.rings import Rings
 from collectors.session import Session
 from collectors.staleness import Staleness, Step, take_step
+from collectors.subscribing import ReloadFlag, change, reread
 from collectors.venues import DECODERS
-from collectors.wslog import About, Started
+from collectors.wslog import Started
 from collectors.wslog_writer import Capture, Decode, switch_file
 from layouts import EVENT, RESTART, Entry, GapReason, Kind
 from shm import clock
 from shm._native import lib
 from shm.consumer import REQUEST_BITS
 from shm.counters import Counters
+from shm.errors import ConfigurationError
 from shm.outlet import COUNT_NAMES, Outlet, Reject
 from shm.worker import StopFlag, run_worker
 
@@ -64,6 +67,8 @@ COUNTERS = (
     "books_total",
     "last_data_ns",
     "beats",
+    "reloads",
+    "reloads_refused",
     *REST_COUNTERS,
     *staleness.COUNTERS,
     *measures.COUNTERS,
@@ -214,6 +219,24 @@ class Collector:
         self.outlet.gap(GapReason.COLLECTOR_RESTART, abandoned, now)
         log.warning("restarted", epoch=events.epoch, frames_abandoned=abandoned)
 
+    def reload(self, path: str) -> None:
+        """Ask for what the spec file now subscribes to; refused whole where anything else of it has changed."""
+        try:
+            spec = reread(path, self.spec)
+            now = clock.now_ns()
+            with self.capture.entry(Entry.SUBSCRIBE, now, msgspec.json.encode(spec.subscriptions)):
+                new, gone = change(self.decoder, spec.subscriptions, now)
+        except ConfigurationError as error:
+            self.counters.add("reloads_refused")
+            log.error("subscriptions are as they were", error=str(error))
+            return
+        self.spec = spec
+        if spec.rest_url and new:
+            self._steps_wanted = set(self.decoder.steps_urls())
+            self._wanted += sorted(self._steps_wanted)
+        self.counters.add("reloads")
+        log.info("subscriptions changed", new=new, gone=gone)
+
     def answer_requests(self) -> None:
         """Publish the snapshots that consumers have asked for, and ask the venue for what the decoder's timer wants."""
         first = self.spec.first_instrument_id
@@ -284,22 +307,7 @@ class Collector:
                     self.decoder.republish(instrument_id, now)
 
     def _about(self) -> bytes:
-        """Describe this collector to whoever replays what it captures."""
-        spec = self.spec
-        about = About(
-            instance=spec.instance,
-            venue=spec.venue,
-            venue_name=self.decoder.venue,
-            url=spec.url,
-            rest_url=spec.rest_url,
-            subscriptions=spec.subscriptions,
-            steps=spec.steps,
-            max_frame_bytes=spec.max_frame_bytes,
-            first_instrument_id=spec.first_instrument_id,
-            instrument_ids=spec.instrument_ids,
-            instruments=self.table.instruments(),
-        )
-        return msgspec.json.encode(about)
+        return about(self.spec, self.decoder.venue, self.table.instruments())
 
     def take_outbox(self) -> list[bytes]:
         """Return what the decoder wants sent, once."""
@@ -323,7 +331,9 @@ class Collector:
         return abandoned
 
 
-async def _serve(collector: Collector, session: Session, stop: StopFlag) -> None:
+async def _serve(
+    collector: Collector, session: Session, stop: StopFlag, reload: ReloadFlag
+) -> None:
     """Run the session and the timers until SIGTERM."""
     task = asyncio.create_task(session.run())
     next_beat = next_show = clock.monotonic_ns()
@@ -338,6 +348,9 @@ async def _serve(collector: Collector, session: Session, stop: StopFlag) -> None
             next_beat += int(BEAT_S * 1e9)
             collector.beat()
         collector.look_for_silence()
+        if reload.is_set:
+            reload.is_set = False
+            collector.reload(sys.argv[1])
         if collector.decoder.outbox:
             for text in collector.take_outbox():
                 session.send(text)
@@ -353,7 +366,7 @@ async def _serve(collector: Collector, session: Session, stop: StopFlag) -> None
 
 def main(spec: CollectorSpec) -> int:
     """Run one collector until SIGTERM; returns the exit status."""
-    stop = StopFlag()
+    stop, reload = StopFlag(), ReloadFlag()
     counters = Counters.create(spec.instance, spec.worker, COUNTERS, spec.reader_group)
     for gauge in ("connected", "books_live"):
         counters.set(gauge, 0)  # counts are inherited, what the predecessor last saw is not
@@ -362,7 +375,7 @@ def main(spec: CollectorSpec) -> int:
     collector.begin()
     session = Session(spec.url, collector, spec.max_frame_bytes, SILENCE_S)
     counters.set_state("READY")
-    asyncio.run(_serve(collector, session, stop))
+    asyncio.run(_serve(collector, session, stop, reload))
     counters.set_state("DRAINING")
     collector.capture.tick()
     collector.show()

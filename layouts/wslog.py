@@ -55,7 +55,7 @@ class Entry(IntEnum):
     message of the venue. SENT: a text of ours. REST: an answer, its url the key. TIMER: the decoder's timer ran.
     REPUBLISH: a consumer asked for the book of the symbol in the payload. TOO_LARGE: a message was refused unread, the
     payload its least length in bytes, as text. END: the file is whole, nothing follows. SILENCE: a channel was found silent;
-    payload [step, channel, symbol].
+    payload [step, channel, symbol]. SUBSCRIBE: the subscriptions were changed to the payload's.
     """
 
     FRAME = 1
@@ -69,6 +69,7 @@ class Entry(IntEnum):
     START = 9
     END = 10
     SILENCE = 11
+    SUBSCRIBE = 12
 
 
 WSLOG_FILE = check_layout(

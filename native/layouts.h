@@ -65,6 +65,7 @@
 #define TR_WSLOG_START 9
 #define TR_WSLOG_END 10
 #define TR_WSLOG_SILENCE 11
+#define TR_WSLOG_SUBSCRIBE 12
 
 #define TR_WSLOG_MAGIC 0x31455357
 #define TR_WSLOG_IN_HAND 0xffffffff

@@ -14,9 +14,10 @@ import numpy as np
 import structlog
 
 from collectors.captures import Frame
-from collectors.decoder import Decoder
+from collectors.decoder import Decoder, Subscription
 from collectors.instruments import LAST_ID, InstrumentTable
 from collectors.staleness import Found, take_step
+from collectors.subscribing import change
 from collectors.venues import DECODERS
 from collectors.wslog import About, Started
 from layouts import EVENT, INSTRUMENT, RESTART, GapReason, Kind
@@ -127,6 +128,8 @@ class Player:
                 decoder.republish(line.instrument.instrument_id, ts)
         elif frame.kind == "silence":
             take_step(decoder, msgspec.json.decode(frame.data, type=Found), ts)
+        elif frame.kind == "subscribe":
+            change(decoder, msgspec.json.decode(frame.data, type=list[Subscription]), ts)
         elif frame.kind == "too_large":
             self.received += 1
             self.outlet.gap(GapReason.REFUSED_FRAME, 1, ts)
