@@ -1,5 +1,5 @@
 /*
- * A frame's text against a form: it matches byte for byte, or not at all, and tells where its values are.
+ * A frame's text against a form's parts: each matches byte for byte, or not at all, and tells where its value is.
  *
  * A form is the frame's text with a % and a letter where frames differ:
  *     %S symbol          %p price   %q quantity   %i trade id   %t time   %s word of the side   %m buyer is the maker
@@ -142,21 +142,6 @@ static inline const char *tr_form_read_part(const struct tr_form *form, const st
     case 'v': return tr_form_read_whole(p, end, &m->previous);
     default: return tr_form_read_whole(p, end, &number);
     }
-}
-
-static inline int tr_form_matches(const struct tr_form *form, const char *p, const char *end, struct tr_form_match *m) {
-    for (const struct tr_form_part *part = form->parts; part < form->parts + form->n; part++) {
-        if (part->what) {
-            p = tr_form_read_part(form, part, p, end, m);
-            if (!p)
-                return 0;
-        } else {
-            if (end - p < part->bytes || !tr_same_bytes(p, part->text, part->bytes))
-                return 0;
-            p += part->bytes;
-        }
-    }
-    return p == end;
 }
 
 #endif

@@ -169,7 +169,7 @@ static int cut_to_depth(struct frame *f, int64_t side) {
         o->cut_prices = wider;
         o->cut_capacity = cut;
     }
-    if (!tr_outlet_reserve(o, cut))
+    if (!tr_outlet_reserve(o, cut + TR_CLOSING_RECORDS))
         return 0;
     tr_book_truncate(l->book, side, l->depth, o->cut_prices);
     for (int64_t i = 0; i < cut; i++)

@@ -13,6 +13,8 @@
 #ifndef TICKRING_LIVE_H
 #define TICKRING_LIVE_H
 
+#include <assert.h>
+
 #include "book.h"
 #include "layouts.h"
 #include "live_api.h"
@@ -66,12 +68,16 @@ struct tr_live_tail {
 
 static inline void tr_count(tr_outlet *o, int64_t what, int64_t n) { *o->counts[what] += n; }
 
+/* What a frame may still need after its levels: STATE, QUOTE, and room to spare. */
+#define TR_CLOSING_RECORDS 4
+
 /* Room for `n` more staged records; 0 when memory is short. */
 int tr_outlet_reserve(tr_outlet *o, int64_t n);
 
 /* Stage one record; the caller has reserved the room. */
 static inline struct tr_event *tr_stage(tr_outlet *o, const tr_live *l, uint8_t kind, uint8_t marks,
                                         int64_t ts_recv) {
+    assert(o->staged < o->records_capacity);
     struct tr_event *e = &o->records[o->staged++];
     e->stamp = 0;
     e->ts_event = l->ts_event;
@@ -97,7 +103,7 @@ static inline void tr_stage_level(tr_live *l, int64_t side, uint8_t marks, int64
     tr_words(tr_stage(l->outlet, l, TR_KIND_LEVEL, marks, ts_recv), price, qty, venue_seq, l->frame_no);
 }
 
-/* Stage the whole book as SNAPSHOT_BEGIN .. _END; 0 when memory is short. */
+/* Stage the whole book as SNAPSHOT_BEGIN .. _END, with room for what closes a frame; 0 when memory is short. */
 int tr_live_stage_snapshot(tr_live *l, int64_t ts_recv);
 
 /* Stage a QUOTE when the top differs from that of the last one. */

@@ -10,7 +10,7 @@ int tr_live_stage_snapshot(tr_live *l, int64_t ts_recv) {
     tr_outlet *o = l->outlet;
     const int64_t bids = tr_book_count(l->book, TR_BID);
     const int64_t asks = tr_book_count(l->book, TR_ASK);
-    if (!tr_outlet_reserve(o, bids + asks + 2))
+    if (!tr_outlet_reserve(o, bids + asks + 2 + TR_CLOSING_RECORDS))
         return 0;
     tr_words(tr_stage(o, l, TR_KIND_SNAPSHOT_BEGIN, TR_MARK_SNAPSHOT, ts_recv), bids + asks, l->depth,
              l->version, l->frame_no);

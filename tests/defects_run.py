@@ -163,8 +163,40 @@ def forms(venue: str) -> list[str]:
     return [f"{venue}: forms make something else of a frame"] if made[0] != made[1] else []
 
 
+TIME = "2021-04-17T16:44:07.0Z"
+
+
+def crowded() -> list[str]:
+    """Frames whose levels fill the 256 records of scratch to the last leave room for the QUOTE that closes them.
+
+    A book of 254 levels that is widened, and 128 new levels that cut 128 old ones off; a core with assertions dies.
+    """
+    found = []
+    pipeline = Pipeline("coinbase_exchange")
+    sides = [[[f"{price}", "1"] for price in prices] for prices in (range(1, 121), range(200, 320))]
+    frame = {"type": "snapshot", "product_id": "A", "bids": sides[0], "asks": sides[1]}
+    pipeline.feed(frame)
+    added = [["buy", f"{price}", "1"] for price in range(121, 135)]
+    pipeline.feed({"type": "l2update", "product_id": "A", "changes": added, "time": TIME})
+    pipeline.feed(UPDATE % ("2.55", "2021-04-17T16:44:07.1Z"))
+    if kinds(pipeline.drain())[-2:] != ["QUOTE", "LEVEL"] or pipeline.accounted() != 3:
+        found.append("a widened book of 254 levels is not followed by its frame")
+    pipeline.close()
+    pipeline = Pipeline("kraken_v2")
+    old = [[f"{9 - 0.01 * i:.3f}", "1.000"] for i in range(100)]
+    new = [[f"{10 - 0.001 * i:.3f}", "2.000"] for i in range(128)]
+    asks = [[f"{price}0", qty] for price, qty in ASKS]
+    pipeline.feed(SNAPSHOTS["kraken_v2"](bids=old, asks=asks))
+    if pipeline.feed(update("kraken_v2", new, [], (new[:100], asks))) or pipeline.accounted() != 2:
+        found.append("128 levels that cut 128 off are refused")
+    if kinds(pipeline.drain())[-1] != "QUOTE":
+        found.append("128 levels that cut 128 off are not closed by a QUOTE")
+    pipeline.close()
+    return found
+
+
 def main() -> None:
-    findings = []
+    findings = crowded()
     for venue in FORMED:
         findings += forms(venue)
     for protocol in ("kraken_v1", "kraken_v2"):

@@ -102,6 +102,16 @@ DEFECTS = {
         "if (status) {\n        tr_outlet_abandon(f->outlet);\n        return TR_FORM_NONE;",
         "if (status) {\n        tr_outlet_abandon(f->outlet);\n        return TR_FRAME_OK;",
     ),
+    "no room is left for what follows a snapshot": (
+        "live_states.c",
+        "bids + asks + 2 + TR_CLOSING_RECORDS",
+        "bids + asks + 2",
+    ),
+    "no room is left for what follows a cut": (
+        "live.c",
+        "tr_outlet_reserve(o, cut + TR_CLOSING_RECORDS)",
+        "tr_outlet_reserve(o, cut)",
+    ),
     "excess digits are dropped": (
         "decimal.h",
         "if (-up > TR_SCALE_MAX || d->mantissa % tr_power_of_ten[-up])",
