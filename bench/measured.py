@@ -65,6 +65,13 @@ FIGURES = (
         "",
     ),
     Figure(
+        "a fill booked by average cost, its row included; a move of the mark",
+        "bench_pnl_kernel",
+        ("figures.fill_average_ns", "figures.mark_ns"),
+        "{0:.0f} ns; {1:.0f} ns",
+        "",
+    ),
+    Figure(
         "an indicator over 10,000 rows against TA-Lib's C, median of all",
         "bench_indicators_batch",
         ("figures.10000.median_ratio",),

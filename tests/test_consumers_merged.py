@@ -168,6 +168,27 @@ def test_a_merge_that_is_not_followed_is_found(
     assert bytes_of(place.rows()) != place.wanted()
 
 
+@pytest.mark.parametrize("early", [False, True], ids=["as it is", "seeded defect"])
+def test_a_checkpoint_is_not_written_before_the_merge_was_followed(
+    instance: Instance, places: list[Place], monkeypatch: pytest.MonkeyPatch, early: bool
+) -> None:
+    """Or it would have the rows behind it, though what they tell is still to be done."""
+    if early:
+        monkeypatch.setattr(StatefulWorker, "_follow_merge", lambda _: None)
+    places.append(place := Place(instance, 3))
+    worker = place.start()
+    for _ in range(30):
+        place.feed()
+        worker.turn(0.0)
+    told = place.rows()["applied_seq"][-1][:3].tolist()
+    place.die()
+    place.start().save()
+    found = CheckpointStore(instance.state_dir, "pnl").load()
+    assert found is not None and found.checkpoint.output_next_seq > len(place.rows())
+    applied = [position.next_seq - 1 for position in found.checkpoint.positions]
+    assert (applied == told) != early
+
+
 @pytest.mark.parametrize(("inputs", "refused"), [(8, False), (9, True)])
 def test_a_worker_has_no_more_inputs_than_its_rows_can_tell(inputs: int, refused: bool) -> None:
     """Eight; with the ninth the name of what to change."""
