@@ -1,4 +1,4 @@
-"""The features' benches run, verify what they time, and print one JSON line."""
+"""The benches of features and bars run, verify what they time, and print one JSON line."""
 
 import json
 import os
@@ -39,3 +39,12 @@ def test_the_latency_bench_runs() -> None:
     figures = smoke("bench_features_latency")
     assert figures["frames"] == 300
     assert 0 < figures["hop_p50_ns"] <= figures["hop_p99_ns"] <= figures["hop_max_ns"]
+
+
+@pytest.mark.slow
+def test_the_bars_bench_runs() -> None:
+    """Eleven frames by three paces, many instruments, VWAP, and DuckDB over the same trades."""
+    figures = smoke("bench_bars_kernel")
+    assert min(figures["trade_ns"].values()) > 0
+    assert figures["trade_ns_1000"] > 0
+    assert 0 < figures["vwap_update_ns"] < figures["duckdb_ns"]
