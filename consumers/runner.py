@@ -1,9 +1,9 @@
 """A computation run as a worker process: spec, counters, rings, warm-up, READY, turns until SIGTERM, a clean end.
 
 **Protocol** Counters (STARTING) and a beat from a thread while kernels are compiled or loaded; inputs, waiting for those
-that are not there yet; the output ring under a new epoch; the state restored; READY; then one thread and no compilation
-any more (what is compiled nevertheless is counted in `compiles_after_ready`). SIGTERM: the inputs are read to where they
-stood, the state is written, the ring says STOPPED.
+that are not there yet; the output ring under a new epoch; the state restored; READY; then one thread and no compilation any
+more (what is compiled nevertheless is counted in `compiles_after_ready`, logged once, and makes `status` degraded).
+SIGTERM: the inputs are read to where they stood, the state is written, the ring says STOPPED.
 """
 
 import gc
@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import structlog
 
 from consumers.checkpoint import CheckpointStore
 from consumers.loop import InputSet, Stoppable, input_counters, spin_us_of
@@ -52,6 +54,16 @@ def _beating(counters: Counters) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+def _tell_compiles(counters: Counters, compiles: CompileCounter) -> None:
+    """Count what was compiled after READY, which `status` calls degraded, and say it once: each time the worker stalls."""
+    if counters.get("compiles_after_ready") == 0:
+        structlog.get_logger().error(
+            "a kernel was compiled after READY, which stalls the worker: warm up its signature before",
+            kernel=compiles.newest,
+        )
+    counters.set("compiles_after_ready", compiles.count)
 
 
 def run_stateful(
@@ -105,7 +117,7 @@ def run_stateful(
             counters.set_state("DRAINING")
         worker.turn()
         if compiles.count:
-            counters.set("compiles_after_ready", compiles.count)
+            _tell_compiles(counters, compiles)
     worker.save()
     output.stop()
     inputs.detach()

@@ -232,13 +232,3 @@ FEATURES = check_layout(
     ),
     FEATURES_BYTES,
 )
-
-
-def formula_table() -> str:
-    """Return the columns as a Markdown table: name, unit, ready, formula, source, and whether computed yet."""
-    head = "| column | unit | ready | formula | source | computed |\n|---|---|---|---|---|---|\n"
-    rows = (
-        f"| {c.name} | {c.unit} | {c.ready_from} | {c.formula} | {c.source} | {'yes' if c.computed else 'not yet'} |"
-        for c in COLUMNS
-    )
-    return head + "\n".join(rows) + "\n"

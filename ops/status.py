@@ -49,6 +49,8 @@ class WorkerRow(msgspec.Struct, kw_only=True):
     link: LinkFacts | None = None
     capture: str = ""
     """"on", "failed" (frames are not kept), or "" where none was asked for."""
+    compiles_after_ready: int = 0
+    """Kernels that were compiled while records waited."""
     message: str = ""
 
 
@@ -159,6 +161,7 @@ def _add_counters(instance: str, row: WorkerRow, facts: WorkerFacts) -> None:
         for name, seq in values.items()
         if name.startswith("in.") and name.endswith(".seq")
     }
+    row.compiles_after_ready = values.get("compiles_after_ready", 0)
     if inputs:
         row.lag_records = sum(_behind(instance, ring, seq) for ring, seq in inputs.items())
         row.lost_records = sum(values.get(f"in.{ring}.lost", 0) for ring in inputs)
@@ -181,6 +184,11 @@ def _reasons(row: WorkerRow) -> list[str]:
         found.append(f"{row.worker} is {row.state}{said}")
     elif row.heartbeat_age_s is not None and row.heartbeat_age_s > HEARTBEAT_LIMIT_S:
         found.append(f"{row.worker} has not beaten for {row.heartbeat_age_s:.1f} s")
+    if row.state == "RUNNING" and row.compiles_after_ready:
+        found.append(
+            f"{row.worker} compiled {row.compiles_after_ready} kernels after it was ready: each stalls it for seconds; "
+            f"`tickring logs {row.worker}` names the first"
+        )
     if row.state == "RUNNING" and row.kind == "collector":
         live, _, total = row.books.partition("/")
         if row.capture == "failed":

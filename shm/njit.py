@@ -159,11 +159,15 @@ class CompileCounter(Listener):
 
     def __init__(self) -> None:
         self.count = 0
+        self.newest = ""
+        """Name of the function compiled last."""
         _register("numba:compile", self)
 
-    def on_start(self, _event: Any) -> None:
+    def on_start(self, event: Any) -> None:
         """Count one."""
         self.count += 1
+        function = getattr((event.data or {}).get("dispatcher"), "py_func", None)
+        self.newest = f"{function.__module__}.{function.__qualname__}" if function else "unknown"
 
     def on_end(self, _event: Any) -> None:
         """Nothing: it was counted when it began."""

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from tidy import ROOT, read
 
+from layouts import features_page
+from layouts.features import COLUMNS
+
 REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)==\S+(?: ; [^\\]+)? \\$")
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}(?: \\)?$")
 
@@ -38,6 +41,23 @@ def test_the_c_header_is_fresh() -> None:
     """native/layouts.h says what the dtypes say."""
     stale = "native/layouts.h is stale: python -m layouts.c_header > native/layouts.h"
     assert header_is_fresh(read(Path("native/layouts.h"))), stale
+
+
+def test_the_page_of_features_is_fresh() -> None:
+    """layouts/FEATURES.md says what the table says: every column, its unit, formula and source."""
+    stale = "layouts/FEATURES.md is stale: python -m layouts.features_page > layouts/FEATURES.md"
+    assert read(Path("layouts/FEATURES.md")) == features_page.render(), stale
+
+
+def test_the_page_of_features_has_a_row_a_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With five cells, however many bars a formula has; a changed formula changes it."""
+    page = features_page.render()
+    rows = [line for line in page.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == len(COLUMNS)
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 6 for row in rows)
+    other = (COLUMNS[0]._replace(formula="another"), *COLUMNS[1:])
+    monkeypatch.setattr(features_page.features, "COLUMNS", other)
+    assert features_page.render() != page
 
 
 def test_a_stale_c_header_is_found() -> None:
