@@ -1,9 +1,10 @@
-"""Verbs that run an instance: up, down, restart, status, ready, logs, run."""
+"""Verbs that run an instance: up, down, restart, subscribe, unsubscribe, reload, status, ready, logs, run."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 from cyclopts import Parameter
 
 from ops import control, show
@@ -83,6 +84,49 @@ def restart(*names: str, instance: InstanceName = DEFAULT_INSTANCE, json: Json =
     if not names:
         raise ConfigurationError('restart: name workers, or "all"; see `tickring status`')
     return _ask(instance, "restart", names, json)
+
+
+@app.command
+def subscribe(
+    name: str,
+    channel: str,
+    *symbols: str,
+    depth: int = 0,
+    instance: InstanceName = DEFAULT_INSTANCE,
+    json: Json = False,
+) -> int:
+    """Have a running collector collect more symbols, over the link that it has, until `down`.
+
+    Parameters
+    ----------
+    depth
+        Levels a side of a book; 0: the venue's default.
+    """
+    more = {"channel": channel, "symbols": list(symbols), "depth": depth}
+    return _ask(instance, "subscribe", [name], json, **more)
+
+
+@app.command
+def unsubscribe(
+    name: str,
+    channel: str,
+    *symbols: str,
+    instance: InstanceName = DEFAULT_INSTANCE,
+    json: Json = False,
+) -> int:
+    """Have a running collector collect some symbols no more, until `down`."""
+    more = {"channel": channel, "symbols": list(symbols)}
+    return _ask(instance, "unsubscribe", [name], json, **more)
+
+
+@app.command
+def reload(config: ConfigFile = None, instance: OptionalInstance = None, json: Json = False) -> int:
+    """Read the TOML again: subscriptions change at once; what else has changed is told, and waits for a restart."""
+    from ops.inputs import check_streams, resolve
+
+    topology = resolve(load_topology(config, instance=instance))
+    check_streams(topology)
+    return _ask(topology.instance, "reload", [], json, config=msgspec.to_builtins(topology))
 
 
 @app.command
@@ -172,14 +216,16 @@ def run(
     return job.run(load_topology(config, instance=instance), seconds, json)
 
 
-def _ask(instance: str, verb: str, names: Sequence[str], json: bool) -> int:
-    answer = control.ask(instance, verb, list(names))
+def _ask(instance: str, verb: str, names: Sequence[str], json: bool, **more: Any) -> int:
+    answer = control.ask(instance, verb, list(names), **more)
     if not answer.ok:
         raise ConfigurationError(f"{verb}: {answer.error}")
     if json:
         show.as_json(answer)
     else:
-        show.say(f"{verb}: {' '.join(answer.names)}")
+        show.say(f"{verb}: {' '.join(answer.names) or 'nothing to do'}")
+        for note in answer.notes:
+            show.complain(note)
     return OK
 
 

@@ -1,7 +1,7 @@
 """Verbs reach the supervisor through a Unix socket beside the rings: one JSON line there, one JSON line back.
 
-**Protocol** `{"verb": "up" | "down" | "restart" | "ping", "names": [...]}`; the answer is
-`{"ok": bool, "error": str, "names": [...]}`.
+**Protocol** `{"verb": "up" | "down" | "restart" | "ping" | "subscribe" | "unsubscribe" | "reload", "names": [...], ..}`; the
+answer is `{"ok": bool, "error": str, "names": [...], "notes": [...]}`.
 The socket is 0600 and goes with the instance. A client has one second to send its line: none can hold the supervisor up.
 """
 
@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -16,7 +17,7 @@ from shm.errors import TickringError
 from shm.region import PREFIX, SHM_DIRECTORY
 
 TIMEOUT_S = 1.0
-_LINE_BYTES = 65_536
+_LINE_BYTES = 4 << 20
 
 
 class Request(msgspec.Struct):
@@ -24,6 +25,11 @@ class Request(msgspec.Struct):
 
     verb: str
     names: list[str] = []
+    channel: str = ""
+    symbols: list[str] = []
+    depth: int = 0
+    config: dict[str, Any] = {}
+    """The resolved configuration, for "reload"."""
 
 
 class Answer(msgspec.Struct):
@@ -32,6 +38,7 @@ class Answer(msgspec.Struct):
     ok: bool = True
     error: str = ""
     names: list[str] = []
+    notes: list[str] = []
 
 
 class NoSupervisor(TickringError):
@@ -58,7 +65,7 @@ def listen(instance: str) -> socket.socket:
     return server
 
 
-def ask(instance: str, verb: str, names: list[str], timeout_s: float = 10.0) -> Answer:
+def ask(instance: str, verb: str, names: list[str], timeout_s: float = 10.0, **more: Any) -> Answer:
     """Send one request and return the answer.
 
     Raises:
@@ -68,7 +75,7 @@ def ask(instance: str, verb: str, names: list[str], timeout_s: float = 10.0) -> 
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(timeout_s)
             client.connect(str(socket_path(instance)))
-            client.sendall(msgspec.json.encode(Request(verb, names)) + b"\n")
+            client.sendall(msgspec.json.encode(Request(verb, names, **more)) + b"\n")
             return msgspec.json.decode(_line(client), type=Answer)
     except (OSError, msgspec.DecodeError) as error:
         raise NoSupervisor(

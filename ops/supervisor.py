@@ -27,7 +27,7 @@ import psutil
 import structlog
 
 from collectors.wslog_salvage import salvage
-from ops import control, logs, redis_server
+from ops import control, logs, redis_server, subscriptions
 from ops.child import Child, ChildFacts, child_environment, write_private
 from ops.plan import DRAIN_ORDER, Plan
 from ops.wslog_keeping import Keeping
@@ -314,7 +314,11 @@ class Supervisor:
             if key.data == "control":
                 if received := control.receive(self._server):
                     client, request = received
-                    control.reply(client, self.request(request.verb, request.names))
+                    if request.verb in subscriptions.VERBS:
+                        answer = subscriptions.answer(self.children, self._ports, request)
+                    else:
+                        answer = self.request(request.verb, request.names)
+                    control.reply(client, answer)
             elif key.data == "signal":
                 os.read(self._signals, 4096)
             else:
