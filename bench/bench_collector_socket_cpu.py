@@ -1,6 +1,7 @@
 """What does the collector's path cost above the WebSocket library itself, at 10,000 frames a second over a real socket?
 
-    server (forked) ──TCP, loopback──> picows ──> empty callback                                   the floor
+    server (forked) ──TCP, loopback──> a blocking recv, nothing looked at                          the kernel's part
+    server (forked) ──TCP, loopback──> picows ──> empty callback                                   the library's
     server (forked) ──TCP, loopback──> picows ──> session ──> decoder ──> ring                     ours
 
 Kraken's recording, over and over, in one write a millisecond; the same for both, in turn. Inside the measured window: the CPU
@@ -17,6 +18,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import socket
 import statistics
 import sys
 import time
@@ -159,6 +161,22 @@ async def share_of_core(
     return (time.process_time() - cpu) / elapsed * RATE_PER_S / max(rate, 1), rate
 
 
+def kernel_run(port: int, scale: str) -> float:
+    """The kernel alone: what no receive path of any language can do without, but by fewer system calls."""
+    buffer = bytearray(1 << 20)
+    with socket.create_connection(("127.0.0.1", port)) as link:
+        link.sendall(
+            b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        link.recv_into(buffer)
+        began, cpu = time.monotonic(), time.process_time()
+        while time.monotonic() - began < SECONDS[scale]:
+            if not link.recv_into(buffer):
+                sys.exit("the server ended the link")
+        return (time.process_time() - cpu) / (time.monotonic() - began)
+
+
 async def empty_run(port: int, scale: str) -> tuple[float, float]:
     """The library alone."""
     listener = Empty()
@@ -202,11 +220,12 @@ def main() -> None:
     server.start()
     if given.cpu >= 0:
         os.sched_setaffinity(0, {given.cpu})
-    shares: dict[str, list[float]] = {"empty": [], "ours": []}
+    shares: dict[str, list[float]] = {"kernel": [], "empty": [], "ours": []}
     rates = []
     try:
         port = ours.recv()
         for _ in range(RUNS[scale]):
+            shares["kernel"].append(kernel_run(port, scale))
             for name, run in (("empty", empty_run), ("ours", our_run)):
                 share, rate = asyncio.run(run(port, scale))
                 shares[name].append(share)
@@ -217,6 +236,7 @@ def main() -> None:
         server.join(5)
     above = [our - nothing for our, nothing in zip(shares["ours"], shares["empty"], strict=True)]
     figures: dict[str, Any] = {
+        "kernel_percent": round(100 * statistics.median(shares["kernel"]), 2),
         "empty_percent": round(100 * statistics.median(shares["empty"]), 2),
         "ours_percent": round(100 * statistics.median(shares["ours"]), 2),
         "above_empty_percent": round(100 * statistics.median(above), 2),
