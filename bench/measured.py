@@ -34,6 +34,12 @@ def _hop(name: str, what: str) -> Figure:
     return Figure(what, "tickring_run", keys, "{0:us} / {1:us} / {2:us} us p50 / p90 / p99", "")
 
 
+def _frame(what: str, row: str, goal: str) -> Figure:
+    keys = tuple(f"figures.{row}.{q}" for q in ("mean_us", "p50_us", "p99_us"))
+    return Figure(what, _VENUES, keys, "{0:.2f} us mean ({1:.2f} p50, {2:.2f} p99)", goal)
+
+
+_VENUES = "bench_collector_venues_frame"
 _FRAME = "bench_collector_kraken_v1_frame"
 FIGURES = (
     Figure(
@@ -56,6 +62,36 @@ FIGURES = (
         ("kraken_v2.mean_us", "kraken_v2.p50_us", "kraken_v2.p99_us"),
         "{0:.2f} us mean ({1:.2f} p50, {2:.2f} p99)",
         "",
+    ),
+    _frame("a trade of Binance spot, bytes to ring", "binance_spot_trade", "<= 1 us"),
+    _frame("a trade of Kraken v2", "kraken_v2_trade", "<= 1 us"),
+    _frame("a level2 update of Coinbase Exchange", "coinbase_exchange_book", "<= 1.5 us"),
+    _frame("one of Coinbase Advanced Trade, 5.9 levels", "coinbase_advanced_book", "<= 1.5 us"),
+    _frame("a diff of Binance spot, 36 levels", "binance_spot_depth", "<= 6.6 us"),
+    _frame("a diff of Binance USD-M, 22.8 levels", "binance_usdm_depth", "<= 5.3 us"),
+    Figure(
+        "a snapshot of 46,000 levels", _VENUES, ("figures.snapshot.ms",), "{0:.1f} ms", "<= 20 ms"
+    ),
+    Figure(
+        "a frame with 1,000 instruments against 10",
+        _VENUES,
+        ("figures.thousand.ratio",),
+        "{0:.2f} x",
+        "<= 1.3 x",
+    ),
+    Figure(
+        "frames a second decoded, published and read off",
+        _VENUES,
+        ("figures.replay.frames_per_s",),
+        "{0:,.0f}",
+        ">= 200,000",
+    ),
+    Figure(
+        "10,000 frames/s over a socket, above an empty picows handler",
+        "bench_collector_socket_cpu",
+        ("figures.above_empty_percent", "figures.empty_percent"),
+        "{0:.1f} % of a core (the handler {1:.1f})",
+        "<= 3 %",
     ),
     Figure(
         "a row of features, all columns, book updates included",
