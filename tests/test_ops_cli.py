@@ -38,7 +38,7 @@ def test_help_states_the_exit_statuses(capsys) -> None:
         (["logs", "kraken"], 2, "there are: none yet"),
         (["up", "-c", "/nosuch.toml"], 2, "No such file"),
         (["config", "explain", "nosuch"], 2, "unknown key"),
-        (["replay", "x", "--venue", "kraken_v2", "--speed", "2"], 2, '"max" expected'),
+        (["replay", "x", "--venue", "kraken_v2", "--speed", "0"], 2, '"max" expected'),
     ],
 )
 def test_refusals_have_their_status_and_say_why(
@@ -91,7 +91,8 @@ def test_a_sound_topology_is_said_to_be(tmp_path: Path, capsys) -> None:
 def test_mem_adds_the_rings_up(tmp_path: Path, capsys) -> None:
     """Of a topology that does not run."""
     file = tmp_path / "small.toml"
-    file.write_text("[features]\nenabled = false\n[collectors.kraken_v1]\nenabled = false\n")
+    off = "".join(f"[{n}]\nenabled = false\n" for n in ("features", "bars", "collectors.kraken_v1"))
+    file.write_text(off)
     assert run_verb(["mem", "-c", str(file), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["rings_bytes"] == sum(row["n_bytes"] for row in found["rings"])
