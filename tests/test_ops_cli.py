@@ -91,8 +91,8 @@ def test_a_sound_topology_is_said_to_be(tmp_path: Path, capsys) -> None:
 def test_mem_adds_the_rings_up(tmp_path: Path, capsys) -> None:
     """Of a topology that does not run."""
     file = tmp_path / "small.toml"
-    off = "".join(f"[{n}]\nenabled = false\n" for n in ("features", "bars", "collectors.kraken_v1"))
-    file.write_text(off)
+    off = "".join(f"[{name}]\nenabled = false\n" for name in ("features", "bars"))
+    file.write_text(f"{off}[collectors.kraken_v1]\nenabled = false\n")
     assert run_verb(["mem", "-c", str(file), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["rings_bytes"] == sum(row["n_bytes"] for row in found["rings"])
