@@ -339,3 +339,40 @@ def test_unsafe_addresses_are_refused(url: str) -> None:
 def test_safe_addresses_are_accepted(url: str) -> None:
     """TLS anywhere, plain text on this host."""
     assert check_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "code"),
+    [(10, picows.WSCloseCode.OK), (LIMIT_BYTES + 1, picows.WSCloseCode.MESSAGE_TOO_BIG)],
+)
+def test_the_venue_is_told_why_a_link_ends(n_bytes: int, code: int) -> None:
+    """An ordered end says 1000, a message beyond the limit 1009."""
+    codes: list[int] = []
+
+    class Listening(Venue):
+        def on_ws_frame(self, transport, frame) -> None:
+            if frame.msg_type == picows.WSMsgType.CLOSE:
+                codes.append(int(frame.get_close_code()))
+            super().on_ws_frame(transport, frame)
+
+    async def scenario() -> None:
+        server = await picows.ws_create_server(
+            lambda _: Listening(_send(b"x" * n_bytes), []), "127.0.0.1", 0
+        )
+        port = server.sockets[0].getsockname()[1]
+        handler = Recorder()
+        session = Session(f"ws://127.0.0.1:{port}/", handler, LIMIT_BYTES)
+        task = asyncio.create_task(session.run())
+        async with asyncio.timeout(8):
+            while not (handler.frames or handler.too_large):
+                await asyncio.sleep(0.005)
+            if handler.frames:
+                await session.stop()
+            while not codes:
+                await asyncio.sleep(0.005)
+        await session.stop()
+        await task
+        server.close()
+
+    asyncio.run(scenario())
+    assert codes[0] == code
