@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from layouts import BAR, EVENT, FEATURES, Kind
+from layouts import BAR, CONTROL, EVENT, FEATURES, ORDER, RISK_DECISION, Kind
 from layouts.bar import series_name
 from ops import redis_server
 from ops.audit_bars import bars_check
@@ -75,6 +75,8 @@ def checks_of(topology: Topology, closing: bool) -> list[Check]:
         checks += features_checks(topology, events, features, features_at.values)
     if topology.bars.enabled and bars is not None and bars_at is not None:
         checks += bars_checks(topology, events, bars, bars_at.values)
+    if topology.risk.enabled:
+        checks += decision_checks(topology)
     if delivered is not None:
         rings = events if features is None else events | {FEATURES_RING: features}
         rings = rings if bars is None else rings | {BARS_RING: bars}
@@ -129,6 +131,30 @@ def bars_checks(
         lost = counted.get(f"in.{ring}.lost", 0) + counted.get("bars_begun_anew", 0)
         note = bars.note or source.note
         checks.append(bars_check(ring, source.records, source.first_seq, mine, lost, note))
+    return checks
+
+
+def decision_checks(topology: Topology) -> list[Check]:
+    """Each order, cancel, fill and control that risk has read has one decision, and no decision is without its cause."""
+    worker = counters_of(topology.instance, "risk")
+    decisions = held_ring(topology.instance, "risk.decisions", RISK_DECISION)
+    checks: list[Check] = []
+    causes = (("orders.orders", ORDER), ("control.control", CONTROL))
+    for number, (ring, dtype) in enumerate(causes):
+        source = held_ring(topology.instance, ring, dtype)
+        if worker is None or decisions is None or source is None:
+            continue
+        rows = decisions.records[decisions.of_kinds(Kind.RISK_DECISION)]
+        mine = rows["source_seq"][rows["input"] == number]
+        upto = worker.values.get(f"in.{ring}.seq", 0)
+        lowest = source.first_seq
+        if not decisions.is_whole:
+            lowest = max(lowest, int(mine.min()) if len(mine) else upto + 1)
+        wanted = source.seqs[source.of_kinds(Kind.ORDER, Kind.CANCEL, Kind.FILL, Kind.CONTROL)]
+        wanted = wanted[(wanted >= lowest) & (wanted <= upto)]
+        within = mine[(mine >= lowest) & (mine <= upto)]
+        note = decisions.note or source.note
+        checks.append(compare(f"decisions of {ring}", wanted, within, note))
     return checks
 
 

@@ -16,6 +16,7 @@ from shm.header import RingFacts
 from shm.reader import open_reader
 from shm.registry import parse_ring
 
+CONSUMERS = ("risk", "features", "bars", "pnl", "exposure", "fanout", "recorder")
 LOOKS = 50
 LOOK_S = 0.01
 
@@ -66,8 +67,7 @@ def record_rows(topology: Topology, closing: bool) -> list[RecordRow]:
     At the closing the rings are about to go: what is in flight then has not been delivered and never will be.
     """
     rows = []
-    names = ("features", "bars", "pnl", "exposure", "fanout", "recorder")
-    readers = {name: getattr(topology, name) for name in names}
+    readers = {name: getattr(topology, name) for name in CONSUMERS}
     for name, options in (topology.consumers | readers).items():
         if not options.enabled:
             continue

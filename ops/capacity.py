@@ -9,7 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ops.options import FanoutOptions, RecorderOptions, Topology, WorkerOptions
+from ops.options import FanoutOptions, RecorderOptions, Topology
+from ops.options_base import WorkerOptions
 from shm.clock import now_ns
 from shm.errors import AttachError
 from shm.reader import open_reader

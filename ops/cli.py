@@ -9,7 +9,17 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from ops import cli_look, cli_pnl, cli_ring, cli_run, cli_verify, cli_wslog, control, show
+from ops import (
+    cli_look,
+    cli_pnl,
+    cli_ring,
+    cli_run,
+    cli_trade,
+    cli_verify,
+    cli_wslog,
+    control,
+    show,
+)
 from ops.cli_app import INTERRUPTED, NOT_RUNNING, OK, REFUSED, RUNS_ALREADY, UNWELL, app
 from ops.supervisor import AlreadyRuns
 from shm.errors import ConfigurationError, NoRing, NoSpace, TickringError
@@ -20,6 +30,7 @@ __all__ = [
     "cli_pnl",
     "cli_ring",
     "cli_run",
+    "cli_trade",
     "cli_verify",
     "cli_wslog",
     "main",

@@ -1,7 +1,8 @@
 """Verbs reach the supervisor through a Unix socket beside the rings: one JSON line there, one JSON line back.
 
-**Protocol** `{"verb": "up" | "down" | "restart" | "ping" | "subscribe" | "unsubscribe" | "reload", "names": [...], ..}`; the
-answer is `{"ok": bool, "error": str, "names": [...], "notes": [...]}`.
+**Protocol** `{"verb": "up" | "down" | "restart" | "ping" | "subscribe" | "unsubscribe" | "reload", "names": [...], ..}`, or
+`{"verb": "halt" | "reduce" | "resume" | "limit", "details": {...}}`; the answer is
+`{"ok": bool, "error": str, "names": [...], "notes": [...], "seq": int}`.
 The socket is 0600 and goes with the instance. A client has one second to send its line: none can hold the supervisor up.
 """
 
@@ -30,6 +31,8 @@ class Request(msgspec.Struct):
     depth: int = 0
     config: dict[str, Any] = {}
     """The resolved configuration, for "reload"."""
+    details: dict[str, Any] = {}
+    """Of the verbs halt, reduce, resume and limit: `ops.trading.Order`."""
 
 
 class Answer(msgspec.Struct):
@@ -39,6 +42,8 @@ class Answer(msgspec.Struct):
     error: str = ""
     names: list[str] = []
     notes: list[str] = []
+    seq: int = 0
+    """Of what was ordered, in control.control."""
 
 
 class NoSupervisor(TickringError):

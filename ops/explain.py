@@ -52,6 +52,8 @@ def manual() -> dict[str, Explanation]:
     for worker in (
         "venue",
         "features",
+        "orders",
+        "risk",
         "pnl",
         "exposure",
         "bars",
@@ -62,7 +64,10 @@ def manual() -> dict[str, Explanation]:
     ):
         for key in _COMMON:
             told = found[f"redis.{key}"]
-            found[f"{worker}.{key}"] = Explanation(f"{worker}.{key}", told.default, told.text)
+            its = f"{worker}.{key}"
+            found.setdefault(its, Explanation(its, told.default, told.text))
+            if not found[its].text:
+                found[its].text = told.text
     return found
 
 

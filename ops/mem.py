@@ -12,9 +12,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from layouts import BAR, BOOK, EVENT, EXPOSURE, FEATURES, INSTRUMENT, POSITION, describe
+from layouts import (
+    BAR,
+    BOOK,
+    CONTROL,
+    EVENT,
+    EXPOSURE,
+    FEATURES,
+    INSTRUMENT,
+    ORDER,
+    POSITION,
+    RISK_DECISION,
+    describe,
+)
 from ops.child import child_environment
-from ops.options import OwnOptions, Topology
+from ops.options import CONTROL_SLOTS, OwnOptions, Topology
 from ops.status import read_children
 from shm._native import lib
 from shm.errors import AttachError, NoSpace
@@ -77,6 +89,11 @@ def ring_rows(topology: Topology) -> list[RingRow]:
         rows.append(_row("features.features", "features", FEATURES, topology.features.slots))
     if topology.bars.enabled:
         rows.append(_row("bars.bars", "bar", BAR, topology.bars.slots))
+    if topology.orders.enabled:
+        rows.append(_row("orders.orders", "order", ORDER, topology.orders.slots))
+    if topology.risk.enabled:
+        rows.append(_row("control.control", "control", CONTROL, CONTROL_SLOTS))
+        rows.append(_row("risk.decisions", "risk_decision", RISK_DECISION, topology.risk.slots))
     if topology.pnl.enabled:
         rows.append(_row("pnl.positions", "position", POSITION, topology.pnl.slots))
     if topology.exposure.enabled:

@@ -13,32 +13,14 @@ import msgspec
 from msgspec import Meta
 
 from layouts.bar import FRAMES
+from ops.options_base import Count, Options, Positive, Seconds, WorkerOptions
+from ops.options_trading import OrdersOptions, RiskOptions
 from ops.shards import split
 from shm.registry import DEFAULT_INSTANCE, default_state_dir
 
 IDS_END = 1 << 16
-
-Seconds = Annotated[float, Meta(ge=0)]
-Positive = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=0)]
-
-
-class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A table of the TOML."""
-
-
-class WorkerOptions(Options):
-    """What every worker has: whether it runs, where, and what happens when it ends."""
-
-    enabled: bool = True
-    cpu: Annotated[int, Meta(ge=-1)] = -1
-    restart: Literal["always", "on-failure", "never", "group"] = "always"
-    group: str = ""
-    max_restarts: Count = 5
-    window_s: Positive = 30.0
-    backoff_s: Positive = 0.1
-    backoff_max_s: Positive = 30.0
-    depends_on: list[str] = []
+CONTROL_SLOTS = 1024
+"""Of the ring of the supervisor's CONTROL records."""
 
 
 class SupervisorOptions(Options):
@@ -249,6 +231,9 @@ class RecorderOptions(WorkerOptions):
         "bars.bars",
         "pnl.positions",
         "exposure.exposures",
+        "orders.orders",
+        "control.control",
+        "risk.decisions",
     )
     data_dir: str = ""
     segment_rows: Annotated[int, Meta(ge=1)] = 65_536
@@ -259,6 +244,7 @@ ReaderOptions = (
     FeaturesOptions
     | BarsOptions
     | PnlOptions
+    | RiskOptions
     | ExposureOptions
     | OwnOptions
     | FanoutOptions
@@ -280,6 +266,8 @@ class Topology(Options):
     capture: CaptureOptions = msgspec.field(default_factory=CaptureOptions)
     collectors: dict[str, CollectorOptions] = {}
     features: FeaturesOptions = msgspec.field(default_factory=FeaturesOptions)
+    orders: OrdersOptions = msgspec.field(default_factory=OrdersOptions)
+    risk: RiskOptions = msgspec.field(default_factory=RiskOptions)
     pnl: PnlOptions = msgspec.field(default_factory=PnlOptions)
     exposure: ExposureOptions = msgspec.field(default_factory=ExposureOptions)
     bars: BarsOptions = msgspec.field(default_factory=BarsOptions)
@@ -342,7 +330,8 @@ class Topology(Options):
             found["venue"] = self.venue
         found |= self.running_collectors
         found |= {name: own for name, own in self.consumers.items() if own.enabled}
-        for name in ("features", "bars", "pnl", "exposure", "fanout", "recorder"):
+        names = ("orders", "risk", "features", "bars", "pnl", "exposure", "fanout", "recorder")
+        for name in names:
             options: WorkerOptions = getattr(self, name)
             if options.enabled:
                 found[name] = options
@@ -358,6 +347,9 @@ class Topology(Options):
             for ring in ("events", "books", "instruments")
         ]
         made: dict[str, WorkerOptions] = {
+            "orders.orders": self.orders,
+            "control.control": self.risk,
+            "risk.decisions": self.risk,
             "features.features": self.features,
             "bars.bars": self.bars,
             "pnl.positions": self.pnl,
@@ -373,8 +365,12 @@ class Topology(Options):
 
     def inputs_of(self, options: ReaderOptions) -> list[str]:
         """Return the rings that a worker reads, in the order of its spec."""
-        orders = [options.orders] if isinstance(options, PnlOptions) else []
-        return [*orders, *self.expand(options.inputs)]
+        before: list[str] = []
+        if isinstance(options, PnlOptions):
+            before = [options.orders]
+        elif isinstance(options, RiskOptions):
+            before = ["orders.orders", "control.control"]
+        return [*before, *self.expand(options.inputs)]
 
 
 def redis_url_from_environment() -> str:

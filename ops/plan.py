@@ -20,12 +20,12 @@ from ops.options import (
     OwnOptions,
     SupervisorOptions,
     Topology,
-    WorkerOptions,
 )
+from ops.options_base import WorkerOptions
 from ops.topology import bars_config, group_id
 from ops.wslog_keeper import KeeperSpec
 
-DRAIN_ORDER = ("collector", "features", "sink", "redis", "venue")
+DRAIN_ORDER = ("orders", "collector", "features", "sink", "redis", "venue")
 """Kinds of workers in the order in which they end."""
 
 Ports = Mapping[str, int]
@@ -127,7 +127,11 @@ def _worker(topology: Topology, name: str, options: WorkerOptions) -> WorkerPlan
         own = _own(topology, name, options)
         argv = python_module("consumers.own")
         return WorkerPlan(name, "features", options, lambda _: _encode(own), argv, needs)
+    if name == "orders":
+        argv = python_module("collectors.orders")
+        return WorkerPlan(name, name, options, lambda _: _encode(_orders(topology)), argv, needs)
     build = {
+        "risk": _risk,
         "features": _features,
         "bars": _bars,
         "pnl": _pnl,
@@ -135,7 +139,7 @@ def _worker(topology: Topology, name: str, options: WorkerOptions) -> WorkerPlan
         "fanout": _fanout,
         "recorder": _recorder,
     }[name]
-    kind = "features" if name in ("features", "bars", "pnl", "exposure") else "sink"
+    kind = "sink" if name in ("fanout", "recorder") else "features"
     argv = python_module(f"consumers.{name}")
     return WorkerPlan(name, kind, options, lambda _: _encode(build(topology)), argv, needs)
 
@@ -212,6 +216,27 @@ def _features(topology: Topology) -> dict[str, Any]:
         "inputs": topology.inputs_of(options),
         "slots": options.slots,
         "checkpoint_s": options.checkpoint_s,
+    }
+
+
+def _orders(topology: Topology) -> dict[str, Any]:
+    options = topology.orders
+    return _common(topology, "orders", options) | {
+        "accounts": options.accounts,
+        "slots": options.slots,
+        "test_fills": options.test_fills,
+    }
+
+
+def _risk(topology: Topology) -> dict[str, Any]:
+    options = topology.risk
+    return _common(topology, "risk", options) | {
+        "inputs": topology.inputs_of(options),
+        "slots": options.slots,
+        "checkpoint_s": options.checkpoint_s,
+        "accounts": sorted(topology.orders.accounts.values()),
+        "currency": options.currency,
+        "halt_on_restart": options.halt_on_restart,
     }
 
 

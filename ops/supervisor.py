@@ -21,15 +21,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psutil
 import structlog
 
+from collectors import order_requests as orders
 from collectors.wslog_salvage import salvage
 from ops import control, logs, redis_server, subscriptions
 from ops.child import Child, ChildFacts, child_environment, write_private
 from ops.plan import DRAIN_ORDER, Plan
+from ops.trading import VERBS, ControlRing, open_control, order
 from ops.wslog_keeping import Keeping
 from shm.clock import monotonic_ns
 from shm.errors import OwnershipError
@@ -70,6 +73,7 @@ class Supervisor:
         self._rotated_at_s = 0.0
         self._opened_at_s = _now_s()
         self._lock: OwnerLock | None = None
+        self._trading: ControlRing | None = None
         self._keeping = Keeping(plan)
 
     def open(self) -> None:
@@ -92,6 +96,7 @@ class Supervisor:
                 f"{self.plan.state_path}; see `tickring status`, end it with `tickring down`, or give this one "
                 "another name (--instance)"
             ) from None
+        self._trading = open_control(self.plan.config)
         self._server = control.listen(self.plan.instance)
         self._selector.register(self._server, selectors.EVENT_READ, "control")
         self._wake_on_signals()
@@ -120,6 +125,8 @@ class Supervisor:
         if not self._draining:
             self._log.info("draining")
             self._draining = True
+            if self._trading is not None:
+                self._trading.stop()
 
     def run(self) -> None:
         """Work until drained."""
@@ -137,8 +144,12 @@ class Supervisor:
             self._wait(BUSY_S if self._is_busy() else IDLE_S)
         self._close()
 
-    def request(self, verb: str, names: list[str]) -> control.Answer:
-        """Do what a client asks: verbs up, down, restart and ping, for named workers or "all"."""
+    def request(
+        self, verb: str, names: list[str], details: dict[str, Any] | None = None
+    ) -> control.Answer:
+        """Do what a client asks: verbs up, down, restart and ping, for named workers or "all"; those of `ops.trading`."""
+        if verb in VERBS:
+            return order(None if self._draining else self._trading, verb, details or {})
         if verb == "ping":
             return control.Answer(names=list(self.children))
         if verb not in ("up", "down", "restart"):
@@ -168,6 +179,8 @@ class Supervisor:
         return control.Answer(names=chosen)
 
     def _step(self) -> None:
+        if self._trading is not None and not self._draining:
+            self._trading.beat()
         for child in self.children.values():
             if child.step():
                 self._unwatch(child)
@@ -275,6 +288,7 @@ class Supervisor:
         self._server.close()
         control.socket_path(self.plan.instance).unlink(missing_ok=True)
         Path(redis_server.socket_path(self.plan.instance)).unlink(missing_ok=True)
+        orders.socket_path(self.plan.instance).unlink(missing_ok=True)
         run_file(self.plan.instance).unlink(missing_ok=True)
         (Path(SHM_DIRECTORY) / lock_file(self.plan.instance)).unlink(missing_ok=True)
         self._log.info("down")
@@ -317,7 +331,7 @@ class Supervisor:
                     if request.verb in subscriptions.VERBS:
                         answer = subscriptions.answer(self.children, self._ports, request)
                     else:
-                        answer = self.request(request.verb, request.names)
+                        answer = self.request(request.verb, request.names, request.details)
                     control.reply(client, answer)
             elif key.data == "signal":
                 os.read(self._signals, 4096)

@@ -19,15 +19,15 @@ import msgspec
 from collectors.addresses import check_url
 from consumers.bar_series import BarsConfig
 from layouts import APPLIED_INPUTS
-from ops import shards
+from ops import shards, trading
 from ops.options import (
     IDS_END,
     PUBLIC,
     BarsOptions,
     CollectorOptions,
     Topology,
-    WorkerOptions,
 )
+from ops.options_base import WorkerOptions
 from ops.strict import Mistakes, convert
 from shm.errors import ConfigurationError
 from shm.region import check_part
@@ -37,6 +37,8 @@ RESERVED = (
     "control",
     "redis",
     "venue",
+    "orders",
+    "risk",
     "features",
     "bars",
     "pnl",
@@ -44,6 +46,7 @@ RESERVED = (
     "fanout",
     "recorder",
 )
+CONSUMERS = ("risk", "features", "bars", "pnl", "exposure", "fanout", "recorder")
 SHIPPED = Path(__file__).with_name("tickring.toml")
 
 DEFAULT_COLLECTORS: dict[str, dict[str, Any]] = {
@@ -92,6 +95,7 @@ def mistakes_of(topology: Topology) -> list[str]:
     """Return a line for each thing that the types alone do not show."""
     found = _names(topology) + _collectors(topology) + _inputs(topology) + _redis(topology)
     found += _rates(topology)
+    found += trading.mistakes_of(topology)
     workers = topology.workers()
     for name, options in workers.items():
         for needed in options.depends_on:
@@ -206,6 +210,10 @@ def _collectors(topology: Topology) -> list[str]:
         found += _slots("pnl.slots", topology.pnl.slots)
     if topology.exposure.enabled:
         found += _slots("exposure.slots", topology.exposure.slots)
+    if topology.orders.enabled:
+        found += _slots("orders.slots", topology.orders.slots)
+    if topology.risk.enabled:
+        found += _slots("risk.slots", topology.risk.slots)
     for name, own in topology.consumers.items():
         found += _slots(f"consumers.{name}.slots", own.slots)
     return found
@@ -246,8 +254,7 @@ def _inputs(topology: Topology) -> list[str]:
     """A ring of a disabled worker may be named, and is not read; a worker that is left without any has nothing to do."""
     found = []
     known = topology.rings(of_disabled=True)
-    readers = ("features", "bars", "pnl", "exposure", "fanout", "recorder")
-    reading = {name: getattr(topology, name) for name in readers}
+    reading = {name: getattr(topology, name) for name in CONSUMERS}
     reading |= {f"consumers.{name}": own for name, own in topology.consumers.items()}
     for name, options in reading.items():
         if not options.enabled:

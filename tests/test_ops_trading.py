@@ -1,0 +1,200 @@
+"""Trading from the command line, in real processes: ordered, decided, halted, resumed, verified, and the books close."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+
+import pytest
+from conftest import Instance
+from test_ops_pipeline import Pipeline
+
+from layouts import Check
+from ops.cli import run_verb
+from ops.options_trading import RiskOptions
+from ops.topology import parse_topology
+from ops.trading import Order, control_of, orders_of
+from shm.errors import ConfigurationError
+from shm.instruments import instruments
+
+TOPOLOGY = """
+instance = "{name}"
+[venue]
+source = "synthetic"
+frames_per_s = 200.0
+[collectors.kraken]
+event_slots = 32768
+book_slots = 256
+instrument_slots = 1024
+instrument_ids = 100
+[collectors.kraken_v1]
+enabled = false
+[features]
+enabled = false
+[fanout]
+enabled = false
+[orders]
+enabled = true
+test_fills = true
+[risk]
+enabled = true
+collar_bp = 0
+limits = [
+  {{ check = "order_size", scope = "instrument", value = "2" }},
+  {{ check = "position_size", scope = "account", value = "3.5", account = "main" }},
+]
+"""
+
+
+@pytest.fixture
+def pipeline(instance: Instance) -> Iterator[Callable[..., Pipeline]]:
+    """Make pipelines; what a failed test leaves of them is taken down."""
+    made: list[Pipeline] = []
+
+    def make(text: str = TOPOLOGY) -> Pipeline:
+        made.append(Desk(instance, text))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.call("down")
+
+
+class Desk(Pipeline):
+    """A pipeline whose verbs run in this process: no interpreter is started for each."""
+
+    def call(self, *words: str, timeout_s: float = 180.0) -> subprocess.CompletedProcess:
+        """Run one verb on this instance."""
+        if words[0] in ("up", "down", "ready"):
+            return super().call(*words, timeout_s=timeout_s)
+        said, told = io.StringIO(), io.StringIO()
+        with redirect_stdout(said), redirect_stderr(told):
+            status = run_verb([*words, "--instance", self.name])
+        return subprocess.CompletedProcess(words, status, said.getvalue(), told.getvalue())
+
+
+def place(run: Pipeline, *words: str) -> dict:
+    """Place an order and return its decision."""
+    done = run.call("order", "new", *words, "--json")
+    assert done.stdout, done.stderr + run.logs()
+    decision: dict = json.loads(done.stdout)
+    assert (done.returncode == 0) == (decision["verdict"] == "ACCEPTED")
+    return decision
+
+
+def wait_for(run: Pipeline, condition: Callable[[], bool]) -> None:
+    """Wait until it is so, at most 30 s."""
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until, run.logs()
+        time.sleep(0.05)
+
+
+def test_an_order_is_decided_halted_refused_cancelled_and_resumed(
+    pipeline: Callable[..., Pipeline],
+) -> None:
+    """Socket, ring, kernel, audit; killed, the group comes back HALTED; every decision is made again; the books close."""
+    run = pipeline()
+    run.up()
+    known = instruments(run.name)[0]
+    symbol = f"{known.venue}:{known.symbol}"
+    assert place(run, "buy", "1", symbol)["verdict"] == "ACCEPTED"
+    refused = place(run, "buy", "2.00000001", symbol)
+    assert refused["reason"] == "ORDER_SIZE_INSTRUMENT"
+    assert (refused["limit"], refused["observed"]) == ("2", "2.00000001")
+    assert place(run, "buy", "2", symbol, "--client-id", "mine")["verdict"] == "ACCEPTED"
+    again = run.call("order", "new", "buy", "2", symbol, "--client-id", "mine")
+    assert again.returncode == 0 and "placed before" in again.stdout
+    assert run.read("halt", "--why", "a test")["trading_state"] == "HALTED"
+    assert place(run, "sell", "1", symbol)["reason"] == "HALTED"
+    assert run.read("order", "cancel", "1")["verdict"] == "CANCEL_PASSED"
+    assert run.call("resume").returncode == 2
+    assert run.read("resume", "--yes")["trading_state"] == "ACTIVE"
+    assert run.read("order", "fill", "3", "2", "100.5")["verdict"] == "FILL_BOOKED"
+    assert place(run, "buy", "1.6", symbol)["reason"] == "POSITION_SIZE_ACCOUNT"
+    run.read("limits", "set", "position_size", "3.6", "--scope", "account", "--account", "main")
+    assert place(run, "buy", "1.6", symbol)["verdict"] == "ACCEPTED"
+    assert run.read("reduce")["trading_state"] == "REDUCING"
+    assert place(run, "buy", "1", symbol)["reason"] == "NOT_REDUCING"
+    before = run.pids()
+    os.kill(before["risk"], signal.SIGKILL)
+    wait_for(run, lambda: all(run.pids()[n] not in (0, before[n]) for n in ("risk", "orders")))
+    run.ready()
+    assert place(run, "sell", "1", symbol)["reason"] == "HALTED"
+    assert run.read("resume", "--yes")["trading_state"] == "ACTIVE"
+    assert place(run, "sell", "1", symbol)["verdict"] == "ACCEPTED"
+    verified = run.read("risk", "verify")
+    assert verified["differing"] == 0 and verified["decisions"] >= 16
+    limits = {row["check"]: row for row in run.read("limits", "show")}
+    assert limits["position_size"]["value"] == "3.6" and limits["position_size"]["who"]
+    books = run.down()
+    assert books["unaccounted"] == 0
+    checks = {check["name"]: check for check in books["checks"]}
+    assert checks["decisions of orders.orders"]["found"] >= 11
+    assert {"decisions of control.control", "stored of risk.decisions"} <= set(checks)
+
+
+# ---- the configuration ----
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ({"check": "exposure", "scope": "venue", "value": "-1"}, "decimal string"),
+        ({"check": "exposure", "scope": "venue", "value": "1e5"}, "decimal string"),
+        ({"check": "open_positions", "scope": "venue", "value": "1.5"}, "decimals"),
+        (
+            {"check": "exposure", "scope": "venue", "value": "1", "account": "x"},
+            "not one of orders",
+        ),
+        (
+            {"check": "exposure", "scope": "portfolio", "value": "1", "account": "main"},
+            "the portfolio is all accounts",
+        ),
+        ({"check": "exposure", "scope": "moon", "value": "1"}, "moon"),
+        ({"check": "speed", "scope": "venue", "value": "1"}, "speed"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_a_mistake_of_the_configuration(
+    limit: dict, said: str
+) -> None:
+    """Told before anything starts, with what is wrong."""
+    with pytest.raises(ConfigurationError, match=said):
+        parse_topology({"risk": {"limits": [limit]}}, "t")
+
+
+def test_risk_without_orders_and_too_many_inputs_are_mistakes() -> None:
+    """Nothing to decide on; more rings than a decision can tell of."""
+    with pytest.raises(ConfigurationError, match=r"orders\.enabled is false"):
+        parse_topology({"risk": {"enabled": True}}, "t")
+    crowd = {
+        f"c{i}": {"venue": "kraken_v2", "first_instrument_id": 10_000 + 1_000 * i} for i in range(5)
+    }
+    table = {"risk": {"enabled": True}, "orders": {"enabled": True}, "collectors": crowd}
+    with pytest.raises(ConfigurationError, match=r"risk\.inputs: 7 rings"):
+        parse_topology(table, "t")
+
+
+def test_accounts_need_different_numbers() -> None:
+    """Two names of one account are a mistake."""
+    with pytest.raises(ConfigurationError, match="different numbers"):
+        parse_topology({"orders": {"accounts": {"a": 1, "b": 1}}}, "t")
+
+
+def test_each_configured_limit_is_a_control_record() -> None:
+    """Exact values at their own scales, by name and account."""
+    risk = RiskOptions()
+    order = Order(check="exposure", scope="account", value="250000.250", account="main")
+    record = control_of("limit", order, risk, {"main": 7})[0]
+    assert (record["value_low"], record["value_scale"], record["account"]) == (25_000_025, 2, 7)
+    assert [each.check for each in orders_of(risk)] == ["collar", "order_rate", "book_age"]
+    rate = control_of("limit", orders_of(risk)[1], risk, {})[0]
+    assert (rate["check"], rate["value_low"], rate["window_ns"]) == (Check.ORDER_RATE, 100, 10**9)
+    with pytest.raises(ConfigurationError, match="leave scope"):
+        control_of("limit", Order(check="collar", scope="venue", value="1"), risk, {})
+    with pytest.raises(ConfigurationError, match="bytes at most"):
+        control_of("halt", Order(why="x" * 73), risk, {})
