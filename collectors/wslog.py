@@ -26,8 +26,10 @@ from shm.errors import TickringError
 
 SUFFIX = ".wslog"
 COMPRESSED = ".wslog.zst"
-CHUNK_BYTES = 1 << 22
-MOST_ENTRIES = 1 << 14
+CHUNK_BYTES = 1 << 19
+MOST_ENTRIES = 1 << 12
+"""What fits a core's cache; larger pieces are read more slowly."""
+HEADER_LIMIT_BYTES = 1 << 26
 _UNIT = 64
 _CRC_AT = WSLOG_FILE.fields["crc32"][1] if WSLOG_FILE.fields else 0
 _CUT, _MOST, _DAMAGED = range(3)
@@ -133,7 +135,11 @@ def read_header(file: BinaryIO, path: Path) -> tuple[Header, int]:
     n_bytes, text_bytes = int(row["header_bytes"]), int(row["text_bytes"])
     if row["magic"] != WSLOG_MAGIC or row["entry_bytes"] != ENTRY_BYTES:
         raise WsLogDamaged(f"{path}: this is no .wslog file of a version that is known here")
-    if n_bytes % _UNIT or WSLOG_FILE.itemsize + text_bytes > n_bytes or n_bytes > CHUNK_BYTES * 16:
+    if (
+        n_bytes % _UNIT
+        or WSLOG_FILE.itemsize + text_bytes > n_bytes
+        or n_bytes > HEADER_LIMIT_BYTES
+    ):
         raise WsLogDamaged(f"{path}: its header is damaged (header_bytes {n_bytes})")
     raw += file.read(n_bytes - len(raw))
     zeroed = raw[:_CRC_AT] + bytes(4) + raw[_CRC_AT + 4 :]

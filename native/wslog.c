@@ -75,8 +75,7 @@ int64_t tr_stage_begin(tr_stage *s, int64_t entry, int64_t status, const char *k
         memcpy(copy + key_bytes, payload, (size_t)payload_bytes);
         e.payload_crc32 = tr_crc32_of_text(copy, (size_t)n_bytes);
     }
-    e.header_crc32 = header_crc(&e);
-    memcpy(at, &e, sizeof e); /* S1 */
+    memcpy(at, &e, sizeof e); /* S1; its CRC is made by S4, or by whoever mends the entry in hand */
     head->next_entry_no++;
     head->frames += is_frame(entry);
     s->frames_in_half += !is_large && is_frame(entry);

@@ -1,7 +1,7 @@
 /* Frames on their way to a .wslog file, and back out of one: the staging memory and the scan. Code: native/wslog.c.
  *
  * Protocol of the staging region (shared memory, one writer). 4,096 bytes of `struct tr_stage_head`, then two halves.
- *     S1  begin: payload, then the entry's header with both CRCs, IN_HAND, after the last whole entry of the half
+ *     S1  begin: payload, then the entry's header, IN_HAND and without its own CRC, after the last whole entry of the half
  *     S2  open_at <- where it begins + 1                     (release)
  *     S3  used[half] <- one past it                          (release)
  *     ... the frame is decoded and its records are published ...
@@ -10,7 +10,7 @@
  * The thread that writes a half to disk gets it whole: halves change only between S5 and S1.
  *
  * Failure. A kill between S1 and S3 loses the frame in hand alone; from S3 on its payload is safe: whoever salvages the
- * region writes the header of the entry that open_at names anew, as IN_HAND (a kill between the stores of S4).
+ * region writes the header of the entry that open_at names anew, as IN_HAND, with its CRC.
  */
 #ifndef TICKRING_WSLOG_API_H
 #define TICKRING_WSLOG_API_H

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from collectors.wslog import CHUNK_BYTES, COMPRESSED, SUFFIX, Scan, WsLogDamaged
+from collectors.wslog import COMPRESSED, SUFFIX, Scan, WsLogDamaged
 from layouts.wslog import ENTRY_BYTES
 from ops.wslog_index import INDEX, FileRow, describe, files_in, read_index, write_index
 from shm.clock import now_ns
@@ -30,6 +30,7 @@ REPORT = "keeper.json"
 LOCK = "keeper.lock"
 NICENESS = 10
 """The feeds come first."""
+BLOCK_BYTES = 1 << 22
 DAY_NS = 86_400_000_000_000
 
 log = structlog.get_logger()
@@ -156,13 +157,13 @@ def compress(path: Path, target: Path, level: int) -> None:
     aside = target.with_name(target.name + ".new")
     with path.open("rb") as source, aside.open("wb") as out:
         os.fchmod(out.fileno(), 0o600)
-        while block := source.read(CHUNK_BYTES):
+        while block := source.read(BLOCK_BYTES):
             out.write(codec.compress(block, asbytes=True))
         out.flush()
         os.fsync(out.fileno())
     with path.open("rb") as source, pa.input_stream(str(aside), compression="zstd") as back:
         while True:
-            block = source.read(CHUNK_BYTES)
+            block = source.read(BLOCK_BYTES)
             if bytes(back.read(len(block) or 1)) != block:
                 aside.unlink()
                 raise OSError(0, "the compressed file does not read back equal", str(target))
@@ -206,7 +207,7 @@ def send(files, source: Path, target: str) -> None:  # type: ignore[no-untyped-d
     """Copy one file; it bears its name only when it is whole."""
     files.create_dir(target.rpartition("/")[0], recursive=True)
     with source.open("rb") as data, files.open_output_stream(target + ".part") as out:
-        while block := data.read(CHUNK_BYTES):
+        while block := data.read(BLOCK_BYTES):
             out.write(block)
     files.move(target + ".part", target)
 
