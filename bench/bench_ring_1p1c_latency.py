@@ -26,7 +26,7 @@ from shm.njit import address_of, jit, tr_monotonic_ns, tr_poll_batch, tr_publish
 from shm.producer import Producer
 from shm.reader import Reader, open_reader
 
-PASSES = 9
+PASSES = 15
 """A run's figure is the median of so many short passes: a core that is taken away for a while spoils one of them."""
 
 
@@ -140,7 +140,7 @@ def warm_up() -> None:
 def main() -> None:
     """Line, 64 bytes, 1,664 bytes, in turn."""
     options = Options(__doc__)
-    n = options.pick(50, 10_000)
+    n = options.pick(50, 4_000)
     lib, reference_ffi = reference()
     warm_up()
     figures, passes = Figures(), Figures()
