@@ -32,6 +32,8 @@ capture = true
 event_slots = 65536
 [collectors.kraken_v1]
 event_slots = 65536
+[bars]
+enabled = false
 [features]
 enabled = false
 [fanout]
@@ -115,11 +117,8 @@ def test_capture_record_trace_and_the_books(operator: Operator, instance) -> Non
     assert {"captured frames of kraken", "captured frames of kraken_v1"} <= set(operator.checks())
     operator.call("record", "nobody", status=2)
     status = json.loads(operator.call("status", "--json", status=None))
-    assert {w["worker"]: w["capture"] for w in status["workers"]} == {
-        "venue": "",
-        "kraken": "on",
-        "kraken_v1": "",
-    }
+    capture = {w["worker"]: w["capture"] for w in status["workers"]}
+    assert (capture["kraken"], capture["kraken_v1"], capture["venue"]) == ("on", "", "")
     with shm.attach("kraken.events", operator.name) as reader:
         records, info = reader.last(200)
     # A level of quantity 0 may be one that was cut off: it is in no frame.
