@@ -1,8 +1,9 @@
 """Which prints of a consolidated equity tape move open, high, low and last, which count for volume: one table of each code set.
 
 **Sources** `SALE_CONDITIONS`: the sale condition matrices of the CTA "CTS Multicast Output Specification" (tapes A and B)
-and of the "UTP Data Feed Services Specification" (tape C), columns "consolidated processing": high/low, last, volume. Where
-the two give one letter different meanings (B, G, H, P, W) the tape decides. `VENDOR_BITS`: the flags of AlgoSeek's tick
+and of the "UTP Data Feed Services Specification" (tape C), columns "consolidated processing": high/low, last, volume, as
+the glossaries of Massive (formerly Polygon: conditions and indicators) and dxFeed (sale conditions) print them. Where the two
+give one letter different meanings (B, E) the tape decides. `VENDOR_BITS`: the flags of AlgoSeek's tick
 files, as QuantConnect's LEAN stores them; which of them its minute bars leave out of prices was measured on a recorded day
 (451 of 453 bars: `tickring bars verify`).
 
@@ -44,7 +45,7 @@ SALE_CONDITIONS: dict[str, Condition] = {
     "B": Condition("average price (CTA); bunched (UTP)", _VOLUME, _ALL),
     "C": Condition("cash sale", _VOLUME, _VOLUME),
     "D": Condition("distribution", _ALL, _ALL),
-    "E": Condition("automatic execution", _ALL, _ALL),
+    "E": Condition("automatic execution (CTA); placeholder (UTP)", _ALL, _VOLUME),
     "F": Condition("intermarket sweep", _ALL, _ALL),
     "G": Condition("bunched sold, out of sequence", _NOT_LAST, _NOT_LAST),
     "H": Condition("price variation", _VOLUME, _VOLUME),
@@ -56,7 +57,7 @@ SALE_CONDITIONS: dict[str, Condition] = {
     "O": Condition("market centre's opening", _ALL, _ALL),
     "P": Condition("prior reference price", _NOT_LAST, _NOT_LAST),
     "Q": Condition("market centre's official open", _NOTHING, _NOTHING),
-    "R": Condition("seller", _VOLUME, _VOLUME),
+    "R": Condition("seller", _NOT_LAST, _NOT_LAST),
     "S": Condition("split", _ALL, _ALL),
     "T": Condition("extended hours", _VOLUME, _VOLUME),
     "U": Condition("extended hours, sold out of sequence", _VOLUME, _VOLUME),
