@@ -49,7 +49,9 @@ def topology(name: str, state_dir: str, silent: bool, small: bool) -> Topology:
         table["venue"] = SILENT
     if small:
         table["collectors"] = {"kraken_v1": {"enabled": False}}
-        table |= {worker: {"enabled": False} for worker in ("features", "fanout", "recorder")}
+        table |= {
+            worker: {"enabled": False} for worker in ("features", "bars", "fanout", "recorder")
+        }
     return parse_topology(table, "bench_ring_wait")
 
 

@@ -47,6 +47,9 @@ LAYOUTS = {
 }
 """Layouts that a ring may carry, by the name that topology and tools use."""
 
+LAYOUT_NAMES = {describe(dtype): name for name, dtype in LAYOUTS.items()}
+"""The name of a layout by its description, which is what a ring's header holds."""
+
 __all__ = [
     "APPLIED_INPUTS",
     "BAR",
@@ -64,6 +67,7 @@ __all__ = [
     "HEARTBEAT",
     "INSTRUMENT",
     "LAYOUTS",
+    "LAYOUT_NAMES",
     "LEVEL",
     "ORDER",
     "POSITION",

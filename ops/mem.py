@@ -85,6 +85,9 @@ def ring_rows(topology: Topology) -> list[RingRow]:
             _row(f"{name}.books (latest)", "book", BOOK, latest),
             _row(f"{name}.instruments", "instrument", INSTRUMENT, c.instrument_slots),
         ]
+        if c.capture:
+            n_bytes = int(lib.TR_STAGE_HEAD_BYTES) + topology.capture.buffer_bytes
+            rows.append(RingRow(f"{name} (capture)", "frames", 0, n_bytes))
     if topology.features.enabled:
         rows.append(_row("features.features", "features", FEATURES, topology.features.slots))
     if topology.bars.enabled:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from layouts import LAYOUTS, describe
+from layouts import LAYOUT_NAMES, describe
 from ops import show
 from shm.clock import now_ns
 from shm.cursors import ConsumerFacts, consumers_of
@@ -19,7 +19,6 @@ from shm.process import boot_id, is_alive
 from shm.reader import open_reader
 from shm.region import SHM_DIRECTORY, RegionName
 
-_LAYOUT_NAMES = {describe(dtype): name for name, dtype in LAYOUTS.items()}
 _MAPPED = {"Rss": "resident_bytes", "ShmemPmdMapped": "huge_page_bytes"}
 _LOCKED = "lo"  # in VmFlags; the line "Locked" is this process' share of shared pages only
 
@@ -114,11 +113,10 @@ def read_details(name: RegionName) -> Details:
     notes: list[str] = []
     with open_reader(name) as reader:
         facts = reader.facts()
-        description = describe(reader.dtype)
         return Details(
             name=str(name),
             instance=name.instance,
-            layout=_LAYOUT_NAMES.get(description, "unknown"),
+            layout=LAYOUT_NAMES.get(describe(reader.dtype), "unknown"),
             fields=list(reader.dtype.names or ()),
             layout_version=facts.layout_version,
             abi_hash=facts.abi_hash,

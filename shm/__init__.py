@@ -16,7 +16,7 @@ pyarrow nor pandas; `shm.njit` and `shm.frames` do, when they are asked for.
 from typing import NamedTuple
 
 import shm.book  # noqa: F401 - loaded first: `book` below is the function, that module stays `from shm.book import ...`
-from layouts import LAYOUTS, describe
+from layouts import LAYOUT_NAMES, describe
 from shm.clock import now_ns
 from shm.errors import AttachError, TickringError
 from shm.instruments import Instrument, instruments
@@ -41,7 +41,6 @@ __all__ = [
 ]
 
 _RATE_RECORDS = 1000
-_LAYOUT_NAMES = {describe(dtype): name for name, dtype in LAYOUTS.items()}
 
 
 class RingRow(NamedTuple):
@@ -78,7 +77,7 @@ def rings(instance: str = DEFAULT_INSTANCE) -> list[RingRow]:
         try:
             with open_reader(name) as reader:
                 facts = reader.facts()
-                layout = _LAYOUT_NAMES.get(_description_of(reader), "unknown")
+                layout = LAYOUT_NAMES.get(describe(reader.dtype), "unknown")
                 rate_per_s = _rate_of(reader)
         except AttachError:
             continue
@@ -97,11 +96,6 @@ def rings(instance: str = DEFAULT_INSTANCE) -> list[RingRow]:
             )
         )
     return rows
-
-
-def _description_of(reader: Reader) -> str:
-    """Return the canonical text of a reader's record layout."""
-    return describe(reader.dtype)
 
 
 def _rate_of(reader: Reader) -> float:

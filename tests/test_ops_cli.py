@@ -126,6 +126,17 @@ def test_mem_counts_the_rings_of_own_consumers(tmp_path: Path, capsys) -> None:
     assert "off.rows" not in rings
 
 
+def test_mem_counts_what_a_capture_takes(tmp_path: Path, capsys) -> None:
+    """Of the collectors that capture, and of no other."""
+    file = tmp_path / "a.toml"
+    file.write_text("[capture]\nbuffer_bytes = 2097152\n[collectors.kraken]\ncapture = true\n")
+    assert run_verb(["mem", "-c", str(file), "--json"]) == 0
+    rings = json.loads(capsys.readouterr().out)["rings"]
+    frames = {row["ring"]: row["n_bytes"] for row in rings if row["layout"] == "frames"}
+    assert list(frames) == ["kraken (capture)"]
+    assert 2 << 20 <= frames["kraken (capture)"] < (2 << 20) + 65536
+
+
 @pytest.mark.parametrize(("records_per_s", "status"), [(1927.5, 0), (1927.6, 1)])
 def test_mem_holds_slots_against_rate_and_outage(
     tmp_path: Path, capsys, records_per_s: float, status: int
