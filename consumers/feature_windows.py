@@ -298,7 +298,9 @@ def _zscore_60(x: int, low: int, high: int, squares_low: int, squares_high: int)
     numerator = variance_numerator(60, low, high, squares_low, squares_high)
     if numerator <= 0.0:
         return 0.0
-    above: float = 60.0 * float(x) - wide_float(low, high)
+    # total - 60 x as an integer: of quantities beyond 2**53 a float64 would have lost what they differ by.
+    below_low, below_high = wide_add_products(low, high, 0, 0, 60, x)
+    above: float = 0.0 - wide_float(below_low, below_high)
     return above * _ZSCORE_60 / math.sqrt(numerator)
 
 

@@ -6,7 +6,7 @@ the integer n * sum(x**2) - sum(x)**2, rounded once. A log return is made an int
 tick of one part in 10**8 is 10**10 such steps); one of 1/4 or more does not fit, and while such a jump is in a
 window `deviations` reads the window's mids anew.
 
-**Invariants** (1) A sum of values |x| < 2**58 over up to 60 rows, and its variance, are exact. (2) Up to 2**60 the
+**Invariants** (1) A sum of values |x| <= 2**57 over up to 60 rows, and its variance, are exact. (2) Up to 2**60 the
 sums stay exact and a variance is rounded from them in float64. (3) A variance is 0 exactly when all values are
 equal.
 
@@ -34,7 +34,8 @@ RETURN_LIMIT = 0.25
 _I64, _I128 = ir.IntType(64), ir.IntType(128)
 _WORD: Any = types.int64
 _PAIR: Any = types.UniTuple(_WORD, 2)  # type: ignore[no-untyped-call]
-_EXACT_SQUARES_HIGH = 1 << 52
+_EXACT_SQUARES_HIGH = 1 << 57
+"""High word of 2**121, of which 60 times still fit 128 bits with their sign."""
 _TWO_64 = float(1 << 64)
 _SMALL_Z = 1.0 / 64.0
 
@@ -130,7 +131,7 @@ def wide_float(low: int, high: int) -> float:
 def variance_numerator(n: int, low: int, high: int, squares_low: int, squares_high: int) -> float:
     """Return n * sum(x**2) - sum(x)**2 as float64, which is n * (n - 1) times the sample variance.
 
-    Exact before its one rounding while squares < 2**116; beyond that computed in float64, never below 0.
+    Exact before its one rounding while squares < 2**121 and n <= 60; beyond that computed in float64, never below 0.
     """
     if squares_high < _EXACT_SQUARES_HIGH:
         low, high = _wide_cross(n, squares_low, squares_high, low, high, low, high)

@@ -10,6 +10,7 @@ from features_market import Tape, walk
 from features_reference import reference_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rolling_hostile import Windows, play_and_look, player_with
 
 from consumers.feature_engine import FeatureEngine
 from consumers.feature_state import HISTORY_ROWS, MID, MID_CHANGE, RETURN, SIGNED, SPREAD, VOLUME
@@ -87,6 +88,14 @@ def test_a_variance_is_the_exact_integer_rounded_once(window: list[int]) -> None
     found = variance_numerator(n, *split(total), *split(squares))
     assert found == pytest.approx(n * squares - total * total, rel=4e-16)
     assert (found == 0) == (len(set(window)) == 1)
+
+
+@pytest.mark.parametrize("offset", [2**55 - 1, 2**57 - 1])
+def test_sixty_large_values_that_differ_by_one_have_their_variance(offset: int) -> None:
+    """Up to 2**57 it is exact, where float64 would say 0."""
+    window = [offset + i % 2 for i in range(60)]
+    found = variance_numerator(60, *split(sum(window)), *split(sum(x * x for x in window)))
+    assert found == 60 * 30 - 30 * 30
 
 
 def test_a_variance_beyond_the_exact_range_is_near() -> None:
@@ -192,6 +201,30 @@ def test_after_half_a_million_rows_every_sum_is_exact() -> None:
 def test_after_a_hundred_million_rows_every_sum_is_exact() -> None:
     """The full figure."""
     long_run(100_000_000)
+
+
+def test_after_two_million_hostile_rows_every_window_is_exact() -> None:
+    """Large offsets with small noise, flipping sides, bursts and jumps leave nothing behind, looked at 32 times."""
+    assert play_and_look(Windows(), 2_000_000) == []
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_after_a_hundred_million_hostile_rows_every_window_is_exact() -> None:
+    """The full figure."""
+    assert play_and_look(Windows(), 100_000_000) == []
+
+
+@pytest.mark.parametrize(
+    ("defect", "drifted"), [("squares", "volume_squares_60"), ("sums", "volume_60")]
+)
+def test_a_running_sum_in_float64_is_found(defect: str, drifted: str) -> None:
+    """What the exact sums are for: one burst, and a plain sum is wrong for good."""
+    windows = Windows(player_with(defect))
+    wrong = play_and_look(windows, 50_000, looks=1)
+    calm = [finding for finding in wrong if f"after {windows.rows} rows: " in finding]
+    assert any(drifted in finding for finding in calm)
+    assert any("volume_zscore" in finding for finding in calm)
 
 
 def test_the_reference_knows_the_same_rows() -> None:
