@@ -101,6 +101,20 @@ FIGURES = (
         "",
     ),
     Figure(
+        "a trade into the bars of all eleven frames, closed rows written, 1 ms / 100 ms / 1 s apart",
+        "bench_bars_kernel",
+        ("figures.trade_ns.1ms", "figures.trade_ns.100ms", "figures.trade_ns.1s"),
+        "{0:.0f} / {1:.0f} / {2:.0f} ns",
+        "<= 150 ns",
+    ),
+    Figure(
+        "a trade into a running VWAP; its quotient, rounded once",
+        "bench_bars_kernel",
+        ("figures.vwap_update_ns", "figures.vwap_close_ns"),
+        "{0:.1f} ns; {1:.0f} ns",
+        "<= 10 ns; -",
+    ),
+    Figure(
         "a fill booked by average cost, its row included; a move of the mark",
         "bench_pnl_kernel",
         ("figures.fill_average_ns", "figures.mark_ns"),
