@@ -266,6 +266,10 @@ def _inputs(topology: Topology) -> list[str]:
         ]
         if not unknown and not topology.expand(options.inputs):
             found.append(f"{name}.inputs: none of these rings has a worker; set enabled = false")
+    if topology.pnl.enabled and topology.pnl.orders not in topology.rings():
+        found.append(
+            f"pnl.orders = {topology.pnl.orders!r}: no worker makes this ring; set orders.enabled = true"
+        )
     events = topology.expand(topology.pnl.inputs)
     if topology.pnl.enabled and len(events) >= APPLIED_INPUTS:
         found.append(

@@ -40,13 +40,19 @@ def test_the_pnl_worker_runs_when_it_is_asked_for() -> None:
     assert "pnl" not in load_topology().workers()
     assert "pnl.positions" not in load_topology().rings()
     table = {"enabled": True, "inputs": ["kraken.events"], "method": "fifo", "day_start": "22:30"}
-    topology = parse_topology({"pnl": table}, "t")
-    assert topology.expand(topology.recorder.inputs)[-1] == "pnl.positions"
+    topology = parse_topology({"orders": {"enabled": True}, "pnl": table}, "t")
+    assert "pnl.positions" in topology.expand(topology.recorder.inputs)
     worker = {each.name: each for each in make_plan(topology).workers}["pnl"]
     spec = msgspec.json.decode(worker.spec({}), type=PnlSpec)
     assert spec.inputs == ["orders.orders", "kraken.events"]
     assert (spec.method, spec.day_start_s) == ("fifo", 81_000)
     assert "pnl.positions" in [row.ring for row in mem.ring_rows(topology)]
+
+
+def test_pnl_without_orders_is_refused() -> None:
+    """It would wait for fills that nobody can bring."""
+    told = mistakes({"pnl": {"enabled": True}})
+    assert any("pnl.orders = 'orders.orders': no worker makes this ring" in line for line in told)
 
 
 @pytest.mark.parametrize("rings", [7, 8])
@@ -56,7 +62,7 @@ def test_pnl_reads_as_many_rings_as_its_rows_can_tell(rings: int) -> None:
         f"c{i}": {"venue": "kraken_v2", "first_instrument_id": 2001 + 1000 * i}
         for i in range(rings - 2)
     }
-    table = {"collectors": more, "pnl": {"enabled": True}}
+    table = {"collectors": more, "orders": {"enabled": True}, "pnl": {"enabled": True}}
     if rings == 7:
         assert len(parse_topology(table, "t").inputs_of(parse_topology(table, "t").pnl)) == 8
     else:
@@ -256,7 +262,8 @@ def test_the_exposure_worker_runs_when_it_is_asked_for() -> None:
     assert "exposure" not in load_topology().workers()
     exposure = {"enabled": True, "base_currency": "USD", "rates": {"EUR": "kraken:EUR/USD"}}
     pnl = {"enabled": True, "watch": ["kraken:BTC/USD", "kraken:EUR/USD"]}
-    topology = parse_topology({"pnl": pnl, "exposure": exposure}, "t")
+    table = {"orders": {"enabled": True}, "pnl": pnl, "exposure": exposure}
+    topology = parse_topology(table, "t")
     assert list(topology.workers())[-4:] == ["pnl", "exposure", "fanout", "recorder"]
     plan = {each.name: each for each in make_plan(topology).workers}
     spec = msgspec.json.decode(plan["exposure"].spec({}), type=ExposureSpec)
