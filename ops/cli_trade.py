@@ -112,7 +112,7 @@ def limits_show(instance: InstanceName = DEFAULT_INSTANCE, json: Json = False) -
     if json:
         show.as_json(rows)
     else:
-        columns = ("check", "scope", "name", "account", "value", "currency", "who", "why")
+        columns = ("check", "scope", "name", "account", "value", "unit", "who", "why")
         show.table(columns, [[row[column] for column in columns] for row in rows])
     return OK
 

@@ -29,6 +29,13 @@ from shm.registry import parse_ring
 ORDERS, CONTROLS = 0, 1
 """Inputs of the risk worker, by number."""
 DECISIONS = "risk.decisions"
+_UNITS = {
+    Check.ORDER_SIZE: "units of the instrument",
+    Check.POSITION_SIZE: "units of the instrument",
+    Check.OPEN_POSITIONS: "positions",
+    Check.COLLAR: "bp of the mid",
+    Check.BOOK_AGE: "ns",
+}
 _WAIT_S = 5.0
 _NAP_S = 0.005
 _RECENT = 4096
@@ -121,11 +128,20 @@ def limits_in_force(instance: str) -> list[dict[str, Any]]:
                 "name": name,
                 "account": account or None,
                 "value": text_of(value, int(record["value_scale"])),
-                "currency": bytes(record["currency"]).decode() if check in (3, 5) else "",
+                "unit": _unit_of(check, record),
                 "who": bytes(record["who"]).decode(),
                 "why": bytes(record["why"]).decode(),
             }
     return [found[key] for key in sorted(found)]
+
+
+def _unit_of(check: Check, record: np.void) -> str:
+    """Return what a limit's value counts."""
+    if check in (Check.EXPOSURE, Check.DAILY_LOSS):
+        return bytes(record["currency"]).decode()
+    if check == Check.ORDER_RATE:
+        return f"orders in {int(record['window_ns']) / 1e9:g} s"
+    return _UNITS[check]
 
 
 def _refused_controls(instance: str) -> set[int]:

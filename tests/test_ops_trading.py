@@ -131,6 +131,11 @@ def test_an_order_is_decided_halted_refused_cancelled_and_resumed(
     assert verified["differing"] == 0 and verified["decisions"] >= 16
     limits = {row["check"]: row for row in run.read("limits", "show")}
     assert limits["position_size"]["value"] == "3.6" and limits["position_size"]["who"]
+    assert [limits[check]["unit"] for check in ("position_size", "order_rate", "book_age")] == [
+        "units of the instrument",
+        "orders in 1 s",
+        "ns",
+    ]
     books = run.down()
     assert books["unaccounted"] == 0
     checks = {check["name"]: check for check in books["checks"]}
