@@ -101,7 +101,8 @@ class Input:
         """
         if self._kept:
             return self._give_kept(limit)
-        n: int = lib.tr_poll_batch(self._handle, self._target, min(self._capacity, limit))
+        most = self._capacity if limit == _NO_END else min(self._capacity, limit)
+        n: int = lib.tr_poll_batch(self._handle, self._target, most)
         if n == LOST:
             self.lost_from, self.lost_to = int(self._handle.lost_from), int(self._handle.lost_to)
             return LOST

@@ -300,7 +300,7 @@ class StatefulWorker:
 
     def _publish(self, first: int, end: int) -> None:
         """Publish rows first .. end - 1 of the batch; one foreign call, no array made."""
-        rows = self._rows + first * self._row_bytes
+        rows = self._rows + first * self._row_bytes if first else self._rows
         if lib.tr_publish_batch(self._output.handle, rows, end - first) <= 0:
             self._output.publish_batch(self._computation.rows[first:end])  # says what is wrong
 
