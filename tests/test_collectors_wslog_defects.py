@@ -68,7 +68,9 @@ class Core:
 
     def __init__(self, sources: Path) -> None:
         library = sources / "wslog.so"
-        command = ["gcc", "-std=c11", "-O0", "-w", "-shared", "-fPIC", f"-I{sources}"]
+        command = ["gcc", "-std=c11", "-O0", "-w", "-shared", "-fPIC"]
+        # Its own functions, even where the core itself was loaded for all to see.
+        command += ["-Wl,-Bsymbolic", f"-I{sources}"]
         command += [str(sources / "wslog.c"), str(sources / "crc32.c"), "-o", str(library)]
         subprocess.run(command, check=True)
         self.lib = ctypes.CDLL(str(library))
