@@ -91,8 +91,10 @@ ROWS = [json.loads(line) for line in (ROOT / "bench" / "rows.jsonl").read_text()
 
 
 def test_every_row_is_there_once_and_one_without_a_reason_is_refused() -> None:
-    """R1 to R16 and X1 to X4; a row that is not reached has to say why."""
-    wanted = [f"R{i}" for i in range(1, 17)] + [f"X{i}" for i in range(1, 5)]
+    """R1 to R16, F1 to F4 and X1 to X4; a row that is not reached has to say why."""
+    wanted = [
+        f"{kind}{i}" for kind, last in (("R", 16), ("F", 4), ("X", 4)) for i in range(1, last + 1)
+    ]
     assert [row["row"] for row in ROWS] == wanted
     silent = ROWS[0] | {"is_reached": False, "reason": ""}
     with pytest.raises(ValueError, match="say why"):
