@@ -236,10 +236,10 @@ def test_a_stopped_worker_is_killed(start) -> None:
 
 def test_a_supervisor_that_was_stopped_kills_nobody(start) -> None:
     """Its own pause is granted to the workers."""
-    one = start({"a": {"behaviour": "hang"}}, heartbeat_timeout_s=1.8)
+    one = start({"a": {"behaviour": "hang"}}, heartbeat_timeout_s=5.0)
     pid = one.wait_states(a="RUNNING")["a"].pid
     one.process.send_signal(signal.SIGSTOP)
-    time.sleep(1.9)
+    time.sleep(5.2)
     one.process.send_signal(signal.SIGCONT)
     time.sleep(0.5)
     assert one.facts()["a"].pid == pid
