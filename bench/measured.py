@@ -98,7 +98,7 @@ FIGURES = (
         "bench_features_kernel",
         ("figures.all_ns", "figures.ratio_1000"),
         "{0:.0f} ns ({1:.2f} x with 1,000 instruments)",
-        "",
+        "<= 400 ns (1.5 x)",
     ),
     Figure(
         "a trade into the bars of all eleven frames, closed rows written, 1 ms / 100 ms / 1 s apart",
@@ -113,6 +113,20 @@ FIGURES = (
         ("figures.vwap_update_ns", "figures.vwap_close_ns"),
         "{0:.1f} ns; {1:.0f} ns",
         "<= 10 ns; -",
+    ),
+    Figure(
+        "events ring to features visible, 10,000 frames a second, two cores that spin",
+        "bench_features_latency",
+        ("figures.hop_p50_ns", "figures.hop_p99_ns"),
+        "{0:us1} us p50, {1:us1} us p99",
+        "<= 3, <= 20 us",
+    ),
+    Figure(
+        "an order against all limits, 25 in force; the same with its row written",
+        "bench_risk_kernel",
+        ("figures.checks_ns", "figures.order_ns"),
+        "{0:.0f} ns; {1:.0f} ns",
+        "<= 60 ns",
     ),
     Figure(
         "a fill booked by average cost, its row included; a move of the mark",
@@ -161,9 +175,9 @@ class Value(float):
     """A number that `us` writes as microseconds of nanoseconds."""
 
     def __format__(self, spec: str) -> str:
-        """Write nanoseconds as microseconds for `us`, anything else as floats are written; whole numbers plainly."""
-        if spec == "us":
-            return f"{self / 1000:,.0f}"
+        """Write nanoseconds as microseconds for `us` and `us1` (a decimal), all else as floats; whole numbers plainly."""
+        if spec.startswith("us"):
+            return f"{self / 1000:,.{spec[2:] or 0}f}"
         return format(float(self), spec) if spec else f"{self:g}"
 
 
