@@ -12,9 +12,7 @@ Afterwards the trades of each frame's bars, and those still open, must add up to
     python bench/bench_bars_kernel.py [--smoke] [--cpu N]
 """
 
-import argparse
 import json
-import os
 import statistics
 import sys
 import time
@@ -24,7 +22,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-from conditions import conditions
+from conditions import asked, conditions
 
 from consumers.bar_engine import BATCH_RECORDS, BarEngine
 from consumers.bar_series import BarsConfig
@@ -157,14 +155,8 @@ def measure(kind: str) -> dict[str, Any]:
 
 def main() -> None:
     """Run and print one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="tiny parameters: does it run?")
-    parser.add_argument("--cpu", type=int, default=-1, help="core to run on (-1: any)")
-    given = parser.parse_args()
-    kind = "smoke" if given.smoke else "real"
-    if given.cpu >= 0:
-        os.sched_setaffinity(0, {given.cpu})
-    line = {"bench": Path(__file__).stem, **conditions(kind, given.cpu), "figures": measure(kind)}
+    kind, cpu = asked(__doc__)
+    line = {"bench": Path(__file__).stem, **conditions(kind, cpu), "figures": measure(kind)}
     sys.stdout.write(json.dumps(line) + "\n")
 
 

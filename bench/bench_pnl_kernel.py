@@ -11,9 +11,7 @@ rings, making the records. Afterwards quantity, cost and realised must equal tho
     python bench/bench_pnl_kernel.py [--smoke] [--cpu N]
 """
 
-import argparse
 import json
-import os
 import statistics
 import sys
 import time
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conditions import conditions
+from conditions import asked, conditions
 
 from consumers.pnl_engine import BATCH_RECORDS, PnlEngine, PnlOptions
 from consumers.pnl_state import ORDERS
@@ -137,16 +135,10 @@ def measure(kind: str) -> dict[str, Any]:
 
 def main() -> None:
     """Run and print one JSON line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="tiny parameters: does it run?")
-    parser.add_argument("--cpu", type=int, default=-1, help="core to run on (-1: any)")
-    given = parser.parse_args()
-    kind = "smoke" if given.smoke else "real"
-    if given.cpu >= 0:
-        os.sched_setaffinity(0, {given.cpu})
+    kind, cpu = asked(__doc__)
     line = {
         "bench": Path(__file__).stem,
-        **conditions(kind, given.cpu),
+        **conditions(kind, cpu),
         "runs": RUNS[kind],
         "records": RECORDS[kind],
         "figures": measure(kind),

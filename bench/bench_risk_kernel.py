@@ -11,9 +11,7 @@ time of the thread, the median over runs and the least. Each decision must be th
     python bench/bench_risk_kernel.py [--smoke] [--cpu N]
 """
 
-import argparse
 import json
-import os
 import statistics
 import sys
 import time
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conditions import conditions
+from conditions import asked, conditions
 
 from consumers.risk_booking import side_of
 from consumers.risk_checks import check_terms
@@ -187,16 +185,10 @@ def _round(case: Case, shut: Case, spent: dict[str, int]) -> None:
 
 def main() -> None:
     """Run and print one JSON line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="tiny parameters: does it run?")
-    parser.add_argument("--cpu", type=int, default=-1, help="core to run on (-1: any)")
-    given = parser.parse_args()
-    kind = "smoke" if given.smoke else "real"
-    if given.cpu >= 0:
-        os.sched_setaffinity(0, {given.cpu})
+    kind, cpu = asked(__doc__)
     line = {
         "bench": Path(__file__).stem,
-        **conditions(kind, given.cpu),
+        **conditions(kind, cpu),
         "runs": RUNS[kind],
         "figures": measure(kind),
     }

@@ -10,9 +10,7 @@ write, which is waited for. Every frame that was captured is read back and compa
     python bench/bench_wslog_capture.py [--smoke] [--cpu N]
 """
 
-import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -21,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from conditions import conditions
+from conditions import asked, conditions
 
 from collectors import wslog_writer
 from collectors.captures import open_captures
@@ -109,13 +107,7 @@ class Bench:
 
 def main() -> None:
     """Run, check, and print one JSON line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="tiny parameters: does it run?")
-    parser.add_argument("--cpu", type=int, default=-1, help="core to run on (-1: any)")
-    given = parser.parse_args()
-    kind = "smoke" if given.smoke else "real"
-    if given.cpu >= 0:
-        os.sched_setaffinity(0, {given.cpu})
+    kind, cpu = asked(__doc__)
     spec = SyntheticSpec(depth=10, start_ns=10**18, frames=FRAMES[kind])
     frames = [data for _, data in synthetic_frames(spec, "kraken_v2")]
     captured: list[bytes] = []
@@ -148,7 +140,7 @@ def main() -> None:
         figures[f"added_to_{what}_us"] = round(statistics.median(added), 3)
         figures[f"added_to_{what}_us_highest"] = round(max(added), 3)
     figures["frame_bytes"] = round(float(np.mean([len(frame) for frame in frames])), 1)
-    line = {"bench": Path(__file__).stem, **conditions(kind, given.cpu), "figures": figures}
+    line = {"bench": Path(__file__).stem, **conditions(kind, cpu), "figures": figures}
     sys.stdout.write(json.dumps(line | {"to_reach_us": TO_REACH_US}) + "\n")
 
 

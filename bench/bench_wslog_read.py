@@ -8,9 +8,7 @@ reads of the file, and one memcpy of its bytes. Entries are counted and their le
     python bench/bench_wslog_read.py [--smoke] [--cpu N]
 """
 
-import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -18,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-from conditions import conditions
+from conditions import asked, conditions
 
 from collectors.synthetic import SyntheticSpec, synthetic_frames
 from collectors.wslog import CHUNK_BYTES, COMPRESSED, About, Header, WsLog, pack_header
@@ -93,13 +91,7 @@ def plain(path: Path) -> None:
 
 def main() -> None:
     """Run, check, and print one JSON line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="tiny parameters: does it run?")
-    parser.add_argument("--cpu", type=int, default=-1, help="core to run on (-1: any)")
-    given = parser.parse_args()
-    kind = "smoke" if given.smoke else "real"
-    if given.cpu >= 0:
-        os.sched_setaffinity(0, {given.cpu})
+    kind, cpu = asked(__doc__)
     spec = SyntheticSpec(depth=10, start_ns=10**18, frames=FRAMES[kind])
     frames = [data for _, data in synthetic_frames(spec, "kraken_v2")]
     with tempfile.TemporaryDirectory() as name:
@@ -138,7 +130,7 @@ def main() -> None:
         for what, each in rates.items()
     }
     of_plain = [p / r for p, r in zip(rates["proved"], rates["plain_read"], strict=True)]
-    line = {"bench": Path(__file__).stem, **conditions(kind, given.cpu), "figures": figures}
+    line = {"bench": Path(__file__).stem, **conditions(kind, cpu), "figures": figures}
     line |= {"proved_of_plain_read": round(statistics.median(of_plain), 3)}
     line |= {"file_bytes": file_bytes, "entries": held[0], "zstd_ratio": round(ratio, 3)}
     sys.stdout.write(json.dumps(line | {"to_reach_mb_per_s": TO_REACH_MB_PER_S}) + "\n")

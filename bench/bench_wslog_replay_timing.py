@@ -8,15 +8,13 @@ that waits for the one before it to be decoded is late by that. The replay's rep
     python bench/bench_wslog_replay_timing.py [--smoke] [--cpu N]
 """
 
-import argparse
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 
 import msgspec
-from conditions import conditions
+from conditions import asked, conditions
 
 from collectors.synthetic import SyntheticSpec, synthetic_frames
 from ops.replay import play
@@ -28,13 +26,7 @@ TO_REACH_US = 1_000
 
 def main() -> None:
     """Run, check, and print one JSON line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="tiny parameters: does it run?")
-    parser.add_argument("--cpu", type=int, default=-1, help="core to run on (-1: any)")
-    given = parser.parse_args()
-    kind = "smoke" if given.smoke else "real"
-    if given.cpu >= 0:
-        os.sched_setaffinity(0, {given.cpu})
+    kind, cpu = asked(__doc__)
     start = 10**18
     spec = SyntheticSpec(depth=10, start_ns=start, frames=FRAMES[kind], frames_per_s=FRAMES_PER_S)
     with tempfile.TemporaryDirectory() as name:
@@ -47,7 +39,7 @@ def main() -> None:
     if report.unaccounted or report.lateness is None:
         sys.exit(f"unaccounted {report.unaccounted}: the figures would mean nothing")
     late = msgspec.to_builtins(report.lateness)
-    line = {"bench": Path(__file__).stem, **conditions(kind, given.cpu), "figures": late}
+    line = {"bench": Path(__file__).stem, **conditions(kind, cpu), "figures": late}
     sys.stdout.write(json.dumps(line | {"to_reach_us": TO_REACH_US}) + "\n")
 
 
