@@ -1,33 +1,13 @@
 """The bench of the frame path runs, checks what it decoded, and prints one JSON line."""
 
-import json
-import subprocess
-import sys
-
 import pytest
-from tidy import ROOT
+from benches import line_of
 
 
 @pytest.mark.slow
 def test_the_frame_bench_prints_what_it_measured(captures) -> None:
     """Smoke parameters: every figure is there and positive; nothing is said about how large it is."""
-    run = subprocess.run(
-        [
-            sys.executable,
-            "bench/bench_collector_kraken_v1_frame.py",
-            "--smoke",
-            "--captures",
-            str(captures),
-        ],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    line = json.loads(run.stdout)
+    line = line_of("bench_collector_kraken_v1_frame", "--captures", str(captures))
     for row in ("kraken_v1", "kraken_v1_with_books", "kraken_v2"):
         assert 0 < line[row]["p50_us"] <= line[row]["p99_us"] <= line[row]["max_us"]
         assert min(line[row]["mean_us"], line[row]["cpu_us"]) > 0
@@ -39,23 +19,7 @@ def test_the_frame_bench_prints_what_it_measured(captures) -> None:
 @pytest.mark.slow
 def test_the_bench_of_all_venues_prints_what_it_measured(captures) -> None:
     """Smoke parameters: a row for each venue and kind of frame, the snapshot, a thousand instruments, the replay."""
-    run = subprocess.run(
-        [
-            sys.executable,
-            "bench/bench_collector_venues_frame.py",
-            "--smoke",
-            "--captures",
-            str(captures),
-        ],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    figures = json.loads(run.stdout)["figures"]
+    figures = line_of("bench_collector_venues_frame", "--captures", str(captures))["figures"]
     rows = {name: row for name, row in figures.items() if "mean_us" in row}
     assert len(rows) == 14
     for row in rows.values():
@@ -69,23 +33,7 @@ def test_the_bench_of_all_venues_prints_what_it_measured(captures) -> None:
 @pytest.mark.slow
 def test_the_socket_bench_prints_what_it_measured(captures) -> None:
     """Smoke parameters: frames came over a real socket, each was decoded; nothing is said about the share of a core."""
-    run = subprocess.run(
-        [
-            sys.executable,
-            "bench/bench_collector_socket_cpu.py",
-            "--smoke",
-            "--captures",
-            str(captures),
-        ],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    figures = json.loads(run.stdout)["figures"]
+    figures = line_of("bench_collector_socket_cpu", "--captures", str(captures))["figures"]
     assert figures["frames_per_s"] > 0
     assert figures["empty_percent"] > 0
     assert figures["ours_percent"] > 0

@@ -1,35 +1,17 @@
 """The benches of capture and replay run, check what they did, and print one JSON line each."""
 
-import json
-import subprocess
-import sys
-
 import pytest
-from tidy import ROOT
-
-
-def run(name: str) -> dict:
-    done = subprocess.run(
-        [sys.executable, f"bench/bench_wslog_{name}.py", "--smoke"],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+from benches import line_of
 
 
 @pytest.mark.slow
 def test_each_bench_prints_what_it_measured() -> None:
     """Smoke parameters: every figure is there and positive; nothing is said about how large it is."""
-    capture = run("capture")["figures"]
+    capture = line_of("bench_wslog_capture")["figures"]
     assert capture["decode_us"] > 0 and capture["decode_captured_us"] > 0
     assert {"added_to_nothing_us", "added_to_decode_us"} <= set(capture)
-    read = run("read")
+    read = line_of("bench_wslog_read")
     assert min(row["lowest"] for row in read["figures"].values()) > 0
     assert read["entries"] >= 5_000 and 0 < read["zstd_ratio"] < 1
-    late = run("replay_timing")["figures"]
+    late = line_of("bench_wslog_replay_timing")["figures"]
     assert late["frames"] >= 100 and late["us_p50"] <= late["us_p99"] <= late["us_max"]
