@@ -36,9 +36,9 @@ def side_count(book: int, side: int) -> int:
 
 @jit(inline="always")
 def side_end(book: int, side: int) -> int:
-    """Return the address behind the best level of a side; levels lie before it, the best nearest."""
-    levels = side_count(book, side) + side * load_word(book + WORD_BYTES)
-    return int(book + _BOOK_HEADER_BYTES + levels * LEVEL_BYTES)
+    """Return the address behind the best level of a side; the 64 best lie before it, the best nearest."""
+    slots = load_word(book + (4 + side) * WORD_BYTES) + side * load_word(book + WORD_BYTES)
+    return int(book + _BOOK_HEADER_BYTES + slots * LEVEL_BYTES)
 
 
 @jit

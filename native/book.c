@@ -30,25 +30,53 @@ void tr_book_init(void *book, int64_t capacity)
 void tr_book_clear(void *book)
 {
     struct tr_book_header *h = book;
-    h->count[0] = 0;
-    h->count[1] = 0;
+    for (int i = 0; i < 2; i++)
+        h->count[i] = h->used[i] = h->solid[i] = 0;
+}
+
+/* ---- holes ---- */
+
+/* Move the levels of the slots from `first` on together, to `to`. */
+static void gather(void *book, int64_t side, int64_t first, int64_t to)
+{
+    struct tr_book_header *h = book;
+    const int64_t i = tr_book_side_index(side);
+    struct tr_level_pair *slots = tr_book_side(book, side);
+    int64_t kept = to;
+    for (int64_t k = first; k < h->used[i]; k++) {
+        slots[kept] = slots[k];
+        kept += slots[k].qty > 0;
+    }
+    h->used[i] = kept;
+    h->solid[i] = kept - to;
+}
+
+void tr_book_squeeze(void *book, int64_t side) { gather(book, side, 0, 0); }
+
+void tr_book_solidify(void *book, int64_t side)
+{
+    const struct tr_level_pair *slots = tr_book_side_read(book, side);
+    int64_t first = tr_book_used(book, side);
+    int64_t wanted = 2 * TR_BOOK_SOLID; /* twice what is needed, so that the next time is far off */
+    if (tr_book_count(book, side) <= wanted) {
+        tr_book_squeeze(book, side);
+        return;
+    }
+    while (wanted > 0)
+        wanted -= slots[--first].qty > 0;
+    gather(book, side, first, first);
 }
 
 int64_t tr_book_apply(void *book, int64_t side, int64_t price, int64_t qty)
 {
-    int64_t distance;
-    const int64_t change = tr_book_apply_at(book, side, price, qty, &distance);
-    BOOK_IS_SOUND(book);
-    return change;
+    int64_t told[2];
+    return tr_book_apply_told(book, side, price, qty, told);
 }
 
 int64_t tr_book_apply_told(void *book, int64_t side, int64_t price, int64_t qty, int64_t *told)
 {
-    const struct tr_level_pair *levels = tr_book_side(book, side);
-    const int64_t n = tr_book_count(book, side);
-    const int64_t at = tr_book_find(levels, n, side, price);
-    told[1] = at < n && levels[at].price == price ? levels[at].qty : 0;
-    const int64_t change = tr_book_apply_at(book, side, price, qty, &told[0]);
+    const int64_t place = tr_book_find(tr_book_side_read(book, side), tr_book_used(book, side), side, price);
+    const int64_t change = tr_book_apply_at(book, side, price, qty, place, &told[0], &told[1]);
     BOOK_IS_SOUND(book);
     return change;
 }
@@ -115,7 +143,8 @@ int64_t tr_book_load(void *book, int64_t side, int64_t *pairs, int64_t n)
         levels[kept] = levels[i];
         kept += levels[i].qty > 0;
     }
-    h->count[tr_book_side_index(side)] = kept;
+    const int64_t i = tr_book_side_index(side);
+    h->count[i] = h->used[i] = h->solid[i] = kept;
     BOOK_IS_SOUND(book);
     return kept;
 }
@@ -128,10 +157,15 @@ int64_t tr_book_copy(void *to, int64_t to_capacity, const void *from)
     tr_book_init(to, to_capacity);
     struct tr_book_header *copy = to;
     for (int64_t side = TR_ASK; side <= TR_BID; side += 2) {
-        const int64_t n = tr_book_count(from, side);
-        memcpy(tr_book_side(to, side), tr_book_side_read(from, side),
-               (size_t)n * sizeof(struct tr_level_pair));
-        copy->count[tr_book_side_index(side)] = n;
+        const int64_t n = tr_book_used(from, side);
+        const struct tr_level_pair *slots = tr_book_side_read(from, side);
+        struct tr_level_pair *levels = tr_book_side(to, side);
+        int64_t kept = 0;
+        for (int64_t k = 0; k < n; k++)
+            if (slots[k].qty > 0)
+                levels[kept++] = slots[k];
+        const int64_t i = tr_book_side_index(side);
+        copy->count[i] = copy->used[i] = copy->solid[i] = kept;
     }
     return 0;
 }
@@ -140,7 +174,7 @@ void tr_book_top(const void *book, int64_t *out4)
 {
     for (int64_t i = 0; i < 2; i++) {
         const int64_t side = i == 0 ? TR_BID : TR_ASK;
-        const int64_t n = tr_book_count(book, side);
+        const int64_t n = tr_book_used(book, side);
         const struct tr_level_pair *levels = tr_book_side_read(book, side);
         out4[2 * i] = n ? levels[n - 1].price : 0;
         out4[2 * i + 1] = n ? levels[n - 1].qty : 0;
@@ -149,28 +183,36 @@ void tr_book_top(const void *book, int64_t *out4)
 
 int64_t tr_book_depth(const void *book, int64_t side, int64_t n, int64_t *out_pairs)
 {
-    const int64_t count = tr_book_count(book, side);
-    const struct tr_level_pair *levels = tr_book_side_read(book, side);
-    const int64_t wanted = n < count ? n : count;
-    for (int64_t i = 0; i < wanted; i++) {
-        out_pairs[2 * i] = levels[count - 1 - i].price;
-        out_pairs[2 * i + 1] = levels[count - 1 - i].qty;
+    const struct tr_level_pair *slots = tr_book_side_read(book, side);
+    int64_t given = 0;
+    for (int64_t k = tr_book_used(book, side) - 1; k >= 0 && given < n; k--) {
+        out_pairs[2 * given] = slots[k].price;
+        out_pairs[2 * given + 1] = slots[k].qty;
+        given += slots[k].qty > 0;
     }
-    return wanted > 0 ? wanted : 0;
+    return given;
 }
 
 int64_t tr_book_truncate(void *book, int64_t side, int64_t depth, int64_t *out_cut_prices)
 {
     struct tr_book_header *h = book;
-    struct tr_level_pair *levels = tr_book_side(book, side);
-    const int64_t n = tr_book_count(book, side);
-    const int64_t cut = n - depth;
+    struct tr_level_pair *slots = tr_book_side(book, side);
+    const int64_t i = tr_book_side_index(side);
+    const int64_t cut = h->count[i] - depth;
     if (cut <= 0 || depth < 0)
         return 0;
-    for (int64_t i = 0; out_cut_prices && i < cut; i++)
-        out_cut_prices[i] = levels[i].price;
-    memmove(levels, levels + cut, (size_t)depth * sizeof *levels);
-    h->count[tr_book_side_index(side)] = depth;
+    int64_t first = 0;
+    for (int64_t found = 0; found < cut; first++) {
+        if (slots[first].qty == 0)
+            continue;
+        if (out_cut_prices)
+            out_cut_prices[found] = slots[first].price;
+        found++;
+    }
+    h->used[i] -= first;
+    memmove(slots, slots + first, (size_t)h->used[i] * sizeof *slots);
+    h->count[i] = depth;
+    h->solid[i] = h->solid[i] < h->used[i] ? h->solid[i] : h->used[i];
     BOOK_IS_SOUND(book);
     return cut;
 }
@@ -186,22 +228,37 @@ int64_t tr_book_crossed(const void *book)
     return top[1] > 0 && top[3] > 0 && top[0] >= top[2];
 }
 
+static int64_t check_side(const void *book, int64_t side)
+{
+    const struct tr_book_header *h = book;
+    const int64_t i = tr_book_side_index(side);
+    const struct tr_level_pair *slots = tr_book_side_read(book, side);
+    const int64_t used = h->used[i];
+    const int64_t solid = h->solid[i];
+    int64_t count = 0;
+    if (used < 0 || used > h->capacity)
+        return 1;
+    if (solid < 0 || solid > used || (solid < TR_BOOK_SOLID && solid < h->count[i]))
+        return 5;
+    for (int64_t k = 0; k < used; k++) {
+        if (k > 0 && slots[k].price * side <= slots[k - 1].price * side)
+            return 2;
+        if (slots[k].qty < 0 || (slots[k].qty == 0 && k >= used - solid))
+            return 3;
+        count += slots[k].qty > 0;
+    }
+    return count == h->count[i] ? 0 : 1;
+}
+
 int64_t tr_book_check(const void *book)
 {
     const struct tr_book_header *h = book;
     if (h->magic != TR_BOOK_MAGIC)
         return 4;
     for (int64_t side = TR_ASK; side <= TR_BID; side += 2) {
-        const struct tr_level_pair *levels = tr_book_side_read(book, side);
-        const int64_t n = tr_book_count(book, side);
-        if (n < 0 || n > h->capacity)
-            return 1;
-        for (int64_t i = 0; i < n; i++) {
-            if (i > 0 && levels[i].price * side <= levels[i - 1].price * side)
-                return 2;
-            if (levels[i].qty <= 0)
-                return 3;
-        }
+        const int64_t fault = check_side(book, side);
+        if (fault)
+            return fault;
     }
     return 0;
 }

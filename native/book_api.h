@@ -15,8 +15,8 @@ void tr_book_clear(void *book);
 /* Set a level; qty <= 0 deletes. -1 FULL (grow with tr_book_copy), 0 SAME, 1 CHANGED, 2 TOP, 3 ABSENT. */
 int64_t tr_book_apply(void *book, int64_t side, int64_t price, int64_t qty);
 
-/* tr_book_apply that also tells told[0] the level's distance from the best (0: it is the best) and told[1] the qty
-   that stood there before (0: none). */
+/* tr_book_apply that also tells told[0] the level's distance from the best (0: it is the best; right below 64, and at
+   least 64 beyond) and told[1] the qty that stood there before (0: none). */
 int64_t tr_book_apply_told(void *book, int64_t side, int64_t price, int64_t qty, int64_t *told);
 
 /* Replace one side by `n` {price, qty} pairs in any order; of equal prices the last counts; qty <= 0 is left out.
@@ -42,6 +42,6 @@ int64_t tr_book_capacity(const void *book);
 /* 1 when both sides hold a level and the best bid is at or above the best ask. */
 int64_t tr_book_crossed(const void *book);
 
-/* 0 when the invariants hold, else the number of the broken one (1: B1, 2: B2, 3: B3, 4: no magic). */
+/* 0 when the invariants hold, else the number of the broken one (1: B1, 2: B2, 3: B3, 4: no magic, 5: B4). */
 int64_t tr_book_check(const void *book);
 #endif

@@ -23,7 +23,7 @@ static int64_t write_side(tr_live *l, int64_t side) {
     const int64_t i = tr_book_side_index(side);
     const int64_t n = tr_book_count(l->book, side);
     const int64_t used = n < TR_CRC_LEVELS ? n : TR_CRC_LEVELS;
-    const struct tr_level_pair *best = tr_book_side_read(l->book, side) + n - 1;
+    const struct tr_level_pair *best = tr_book_best(l->book, side);
     const uint64_t price_unit = (uint64_t)tr_power_of_ten[l->price_scale - t->crc_width[0]];
     const uint64_t qty_unit = (uint64_t)tr_power_of_ten[l->qty_scale - t->crc_width[1]];
     const int64_t from = t->stale_from[i] < used ? t->stale_from[i] : used;

@@ -18,6 +18,7 @@ struct frame {
     int64_t venue_seq;
     int64_t n[2]; /* pairs of bids, then of asks, in the outlet's scratch */
     int is_rows;  /* the text is of row_text.h, not of level_text.h */
+    int64_t ts_newest; /* of the rows' own times, where they are in the scratch already */
 };
 
 /* ---- refusals ---- */
@@ -133,10 +134,13 @@ static int64_t scan_frame(struct frame *f, const char *const text[2], const int6
 
 /* ---- applying ---- */
 
-/* Room for `levels` a side; 0 when memory is short. */
-static int grow_book(tr_live *l, int64_t levels) {
+/* Room for `more` levels on a side; 0 when memory is short. A book grows when an eighth of its levels more would not fit:
+   one that is full of holes is squeezed then (tr_book_insert), and seldom. */
+static int grow_book(tr_live *l, int64_t side, int64_t more) {
     int64_t capacity = tr_book_capacity(l->book);
-    if (levels <= capacity)
+    const int64_t held = tr_book_count(l->book, side);
+    const int64_t levels = held + held / 8 + more;
+    if (levels <= capacity || tr_book_used(l->book, side) + more <= capacity)
         return 1;
     while (capacity < levels)
         capacity *= 2;
@@ -178,23 +182,24 @@ static int cut_to_depth(struct frame *f, int64_t side) {
     return 1;
 }
 
-static int64_t apply_update(struct frame *f) {
+/* Apply one side's levels in their order, a few searched for at a time; how many deleted what was not there. */
+static int64_t apply_side(struct frame *f, int64_t side, const struct tr_level_pair *pairs, int64_t n) {
     tr_live *l = f->live;
-    tr_outlet *o = l->outlet;
-    const struct tr_level_pair *pair = o->pairs;
+    const struct tr_level_pair *slots = tr_book_side_read(l->book, side);
     int64_t absent = 0;
-    if (l->state == TR_STATE_STALE) {
-        l->state = TR_STATE_LIVE;
-        tr_words(tr_stage(o, l, TR_KIND_STATE, 0, f->ts_recv), TR_STATE_LIVE, TR_REASON_SILENCE,
-                 l->version, l->frame_no);
-    }
-    for (int i = 0; i < 2; i++) {
-        const int64_t side = side_of[i];
-        if (!grow_book(l, tr_book_count(l->book, side) + f->n[i]))
-            return TR_FRAME_TOO_LARGE;
-        for (int64_t k = 0; k < f->n[i]; k++, pair++) {
-            int64_t distance;
-            const int64_t change = tr_book_apply_at(l->book, side, pair->price, pair->qty, &distance);
+    for (int64_t first = 0; first < n; first += TR_BOOK_LANES) {
+        const int64_t some = n - first < TR_BOOK_LANES ? n - first : TR_BOOK_LANES;
+        int64_t places[TR_BOOK_LANES];
+        if (some > 1)
+            tr_book_find_some(slots, tr_book_used(l->book, side), side, pairs + first, some, places);
+        else
+            places[0] = tr_book_find(slots, tr_book_used(l->book, side), side, pairs[first].price);
+        for (int64_t k = 0; k < some; k++) {
+            const struct tr_level_pair *pair = &pairs[first + k];
+            const int64_t place = tr_book_place(slots, tr_book_used(l->book, side), side, pair->price, places[k]);
+            int64_t distance, before;
+            const int64_t change =
+                tr_book_apply_at(l->book, side, pair->price, pair->qty, place, &distance, &before);
             if (change == TR_BOOK_ABSENT) {
                 absent++;
                 continue;
@@ -204,7 +209,24 @@ static int64_t apply_update(struct frame *f) {
             tr_stage_level(l, side, 0, pair->price, pair->qty, f->venue_seq, f->ts_recv);
         }
     }
-    tr_count(o, TR_COUNT_LEVELS_ABSENT, absent);
+    return absent;
+}
+
+static int64_t apply_update(struct frame *f) {
+    tr_live *l = f->live;
+    tr_outlet *o = l->outlet;
+    const struct tr_level_pair *pairs = o->pairs;
+    if (l->state == TR_STATE_STALE) {
+        l->state = TR_STATE_LIVE;
+        tr_words(tr_stage(o, l, TR_KIND_STATE, 0, f->ts_recv), TR_STATE_LIVE, TR_REASON_SILENCE,
+                 l->version, l->frame_no);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (!grow_book(l, side_of[i], f->n[i]))
+            return TR_FRAME_TOO_LARGE;
+        tr_count(o, TR_COUNT_LEVELS_ABSENT, apply_side(f, side_of[i], pairs, f->n[i]));
+        pairs += f->n[i];
+    }
     for (int i = 0; i < 2; i++)
         if (f->n[i] && !cut_to_depth(f, side_of[i]))
             return TR_FRAME_TOO_LARGE;
@@ -215,9 +237,9 @@ static int64_t load_snapshot(struct frame *f) {
     tr_live *l = f->live;
     tr_outlet *o = l->outlet;
     struct tr_level_pair *pair = o->pairs;
-    if (!grow_book(l, f->n[0] > f->n[1] ? f->n[0] : f->n[1]))
-        return TR_FRAME_TOO_LARGE;
     tr_book_clear(l->book);
+    if (!grow_book(l, TR_BID, f->n[0] > f->n[1] ? f->n[0] : f->n[1]))
+        return TR_FRAME_TOO_LARGE;
     for (int i = 0; i < 2; i++) {
         if (f->n[i])
             tr_book_load(l->book, side_of[i], &pair->price, f->n[i]);
@@ -282,11 +304,11 @@ static int64_t run_frame(struct frame *f, const char *const text[2], const int64
     tr_live *l = f->live;
     tr_outlet *o = l->outlet;
     const int is_snapshot = (f->flags & TR_FLAG_SNAPSHOT) != 0;
-    int64_t ts_newest = 0;
+    int64_t ts_newest = f->ts_newest;
     l->book_frames++;
     if (!is_snapshot && !l->book_is_valid)
         return TR_FRAME_NO_SNAPSHOT;
-    int64_t status = scan_frame(f, text, bytes, &ts_newest);
+    int64_t status = text ? scan_frame(f, text, bytes, &ts_newest) : TR_FRAME_OK;
     if (status == TR_FRAME_WIDER)
         return status;
     if (!status)
@@ -337,4 +359,10 @@ int64_t tr_live_rows(tr_live *l, int64_t flags, const char *bids, int64_t bids_b
     const char *const text[2] = {bids, asks};
     const int64_t bytes[2] = {bids_bytes, asks_bytes};
     return end_frame(&f, run_frame(&f, text, bytes, time, time_bytes, checksum));
+}
+
+int64_t tr_live_read_rows(tr_live *l, int64_t flags, const int64_t n[2], int64_t ts_newest, const char *time,
+                          int64_t time_bytes, int64_t venue_seq, int64_t ts_recv) {
+    struct frame f = {.live = l, .flags = flags, .ts_recv = ts_recv, .venue_seq = venue_seq, .n = {n[0], n[1]}, .ts_newest = ts_newest};
+    return end_frame(&f, run_frame(&f, NULL, NULL, time, time_bytes, 0));
 }

@@ -109,6 +109,10 @@ int tr_live_stage_snapshot(tr_live *l, int64_t ts_recv);
 /* Stage a QUOTE when the top differs from that of the last one. */
 void tr_live_stage_quote(tr_live *l, int64_t ts_recv);
 
+/* tr_live_rows for an update whose rows are in the outlet's scratch already: n[0] bids, then n[1] asks, at the book's scale. */
+int64_t tr_live_read_rows(tr_live *l, int64_t flags, const int64_t n[2], int64_t ts_newest, const char *time,
+                          int64_t time_bytes, int64_t venue_seq, int64_t ts_recv);
+
 /* Publish what is staged, the last record marked LAST_IN_FRAME. First seq, 0 when nothing was staged, or < 0. */
 int64_t tr_outlet_flush(tr_outlet *o);
 

@@ -17,7 +17,7 @@ static int64_t largest(const tr_live *l, int64_t is_qty) {
     int64_t most = 0;
     for (int64_t side = TR_ASK; side <= TR_BID; side += TR_BID - TR_ASK) {
         const struct tr_level_pair *levels = tr_book_side_read(l->book, side);
-        const int64_t n = tr_book_count(l->book, side);
+        const int64_t n = tr_book_used(l->book, side);
         for (int64_t i = 0; i < n; i++) {
             const int64_t value = is_qty ? levels[i].qty : levels[i].price;
             most = value > most ? value : most;
@@ -99,7 +99,7 @@ int64_t tr_live_crc_okx(tr_live *l) {
     int64_t n[2];
     for (int s = 0; s < 2; s++) {
         n[s] = tr_book_count(l->book, s == 0 ? TR_BID : TR_ASK);
-        best[s] = tr_book_side_read(l->book, s == 0 ? TR_BID : TR_ASK) + n[s] - 1;
+        best[s] = tr_book_best(l->book, s == 0 ? TR_BID : TR_ASK);
     }
     for (int64_t k = 0; k < OKX_LEVELS; k++)
         for (int s = 0; s < 2; s++) {

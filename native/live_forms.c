@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#include "form_text.h"
+#include "form_rows.h"
 #include "live.h"
 #include "live_feed_api.h"
 
@@ -223,18 +223,44 @@ static void warm_book(const tr_live *l) {
     __builtin_prefetch(l->book);
 }
 
+/* The instrument is known: its rows may be read at its scale, straight into the outlet's scratch. */
+static void expect_rows(const tr_forms *f, const struct tr_form *form, const struct known *known, struct tr_form_rows *rows) {
+    const tr_live *l = known->live;
+    warm(known);
+    rows->is_read = form->kind == TR_FORM_ROWS && l->version > 0;
+    rows->scale[0] = l->price_scale;
+    rows->scale[1] = l->qty_scale;
+    rows->pairs = f->outlet->pairs;
+    rows->capacity = f->outlet->max_levels;
+}
+
+/* Rows in one pass where they are of the shapes that have one; else stepped over, as any other part. */
+static const char *read_part(const struct tr_form *form, const struct tr_form_part *part, const char *p, const char *end,
+                             struct tr_form_match *m, struct tr_form_rows *rows) {
+    if (rows->is_read && (part->what == 'b' || part->what == 'a' || part->what == 'r')) {
+        const char *past = part->what == 'r' ? tr_form_both_sides(rows, p, end)
+                                             : tr_form_side(rows, p, end, part->what == 'b' ? TR_BID : TR_ASK);
+        rows->is_read = past != NULL;
+        if (past) {
+            tr_form_read_span(p, past, part->what == 'a' ? &m->asks : &m->bids);
+            return past;
+        }
+    }
+    return tr_form_read_part(form, part, p, end, m);
+}
+
 /* Whether the frame is of the form; *known is then its instrument, NULL where it is none of ours. */
 static int matches(const tr_forms *f, const struct tr_form *form, const char *p, const char *end, struct tr_form_match *m,
-                   struct known **known) {
+                   struct tr_form_rows *rows, struct known **known) {
     for (const struct tr_form_part *part = form->parts; part < form->parts + form->n; part++) {
         if (part->what) {
-            p = tr_form_read_part(form, part, p, end, m);
+            p = read_part(form, part, p, end, m, rows);
             if (!p)
                 return 0;
             if (part->what == 'S') {
                 *known = known_by(f, &m->symbol);
                 if (*known)
-                    warm(*known);
+                    expect_rows(f, form, *known, rows);
             }
         } else {
             if (end - p < part->bytes || !tr_same_bytes(p, part->text, part->bytes))
@@ -270,7 +296,8 @@ static int follows(const struct tr_form *form, const struct known *known, const 
     }
 }
 
-static int64_t take_book(const struct tr_form *form, const struct known *known, const struct tr_form_match *m, int64_t ts_recv) {
+static int64_t take_book(const struct tr_form *form, const struct known *known, const struct tr_form_match *m,
+                         const struct tr_form_rows *rows, int64_t ts_recv) {
     tr_live *l = known->live;
     if (!l->has_book || (form->names_depth && m->depth != l->depth) || m->checksum > UINT32_MAX)
         return TR_FORM_NONE;
@@ -280,8 +307,10 @@ static int64_t take_book(const struct tr_form *form, const struct known *known, 
                               m->asks.bytes > 2 ? m->asks.bytes : 0, m->time.text, m->time.bytes, m->checksum,
                               ts_recv);
     }
-    const int64_t status = tr_live_rows(l, form->flags, m->bids.text, m->bids.bytes, m->asks.text, m->asks.bytes,
-                                        m->time.text, m->time.bytes, m->checksum, m->last, ts_recv);
+    const int64_t status =
+        rows->is_read ? tr_live_read_rows(l, form->flags, rows->n, rows->ts_newest, m->time.text, m->time.bytes, m->last, ts_recv)
+                      : tr_live_rows(l, form->flags, m->bids.text, m->bids.bytes, m->asks.text, m->asks.bytes,
+                                     m->time.text, m->time.bytes, m->checksum, m->last, ts_recv);
     if (status == TR_FRAME_OK)
         l->seq = m->last;
     return status;
@@ -320,7 +349,7 @@ static int64_t take_trades(tr_forms *f, const struct tr_form *form, const struct
 }
 
 static int64_t act(tr_forms *f, const struct tr_form *form, struct known *known, const char *frame, int64_t bytes,
-                   const struct tr_form_match *m, int64_t number, int64_t ts_recv) {
+                   const struct tr_form_match *m, const struct tr_form_rows *rows, int64_t number, int64_t ts_recv) {
     if (!known || !follows(form, known, m, number))
         return TR_FORM_NONE;
     warm_book(known->live);
@@ -328,7 +357,7 @@ static int64_t act(tr_forms *f, const struct tr_form *form, struct known *known,
     if (form->rule == TR_RULE_NEWER && !is_newer(known, frame, bytes, &m->time))
         return TR_FORM_NONE;
     const int64_t status =
-        is_trades ? take_trades(f, form, known, m, ts_recv) : take_book(form, known, m, ts_recv);
+        is_trades ? take_trades(f, form, known, m, ts_recv) : take_book(form, known, m, rows, ts_recv);
     if (status < 0)
         return TR_FORM_NONE;
     if (form->rule == TR_RULE_NEWER)
@@ -344,9 +373,10 @@ int64_t tr_forms_take(tr_forms *f, const char *frame, int64_t bytes, int64_t num
         return TR_FORM_NONE;
     for (int64_t i = 0; i < f->n_forms; i++) {
         struct tr_form_match m = {.side = 0};
+        struct tr_form_rows rows = {.is_read = 0};
         struct known *known = NULL;
-        if (matches(f, &f->form[i], frame, frame + bytes, &m, &known))
-            return act(f, &f->form[i], known, frame, bytes, &m, number, ts_recv);
+        if (matches(f, &f->form[i], frame, frame + bytes, &m, &rows, &known))
+            return act(f, &f->form[i], known, frame, bytes, &m, &rows, number, ts_recv);
     }
     return TR_FORM_NONE;
 }

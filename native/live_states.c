@@ -16,9 +16,10 @@ int tr_live_stage_snapshot(tr_live *l, int64_t ts_recv) {
              l->version, l->frame_no);
     for (int s = 0; s < 2; s++) {
         const struct tr_level_pair *levels = tr_book_side_read(l->book, side_of[s]);
-        const int64_t n = s == 0 ? bids : asks;
+        const int64_t n = tr_book_used(l->book, side_of[s]);
         for (int64_t i = 0; i < n; i++)
-            tr_stage_level(l, side_of[s], TR_MARK_SNAPSHOT, levels[i].price, levels[i].qty, 0, ts_recv);
+            if (levels[i].qty > 0)
+                tr_stage_level(l, side_of[s], TR_MARK_SNAPSHOT, levels[i].price, levels[i].qty, 0, ts_recv);
     }
     tr_words(tr_stage(o, l, TR_KIND_SNAPSHOT_END, TR_MARK_SNAPSHOT, ts_recv), bids, asks, l->version,
              l->frame_no);
@@ -93,7 +94,7 @@ int64_t tr_live_republish(tr_live *l, int64_t ts_recv) {
 static void rescale(tr_live *l, int64_t price_factor, int64_t qty_factor) {
     for (int s = 0; s < 2; s++) {
         struct tr_level_pair *levels = tr_book_side(l->book, side_of[s]);
-        const int64_t n = tr_book_count(l->book, side_of[s]);
+        const int64_t n = tr_book_used(l->book, side_of[s]);
         for (int64_t i = 0; i < n; i++) {
             levels[i].price *= price_factor;
             levels[i].qty *= qty_factor;

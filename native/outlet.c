@@ -143,12 +143,12 @@ void tr_live_set_version(tr_live *l, int64_t version, int64_t price_scale, int64
 }
 
 static void copy_side(const tr_live *l, int64_t side, int64_t *price, int64_t *qty, uint32_t *levels) {
-    const struct tr_level_pair *pairs = tr_book_side_read(l->book, side);
+    const struct tr_level_pair *best = tr_book_best(l->book, side);
     const int64_t n = l->book_is_valid ? tr_book_count(l->book, side) : 0;
     const int64_t shown = n < TR_BOOK_DEPTH ? n : TR_BOOK_DEPTH;
     for (int64_t i = 0; i < shown; i++) {
-        price[i] = pairs[n - 1 - i].price;
-        qty[i] = pairs[n - 1 - i].qty;
+        price[i] = best[-i].price;
+        qty[i] = best[-i].qty;
     }
     for (int64_t i = shown; i < TR_BOOK_DEPTH; i++) {
         price[i] = 0;

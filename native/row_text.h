@@ -173,6 +173,16 @@ static inline int tr_settle_row(struct tr_row_scan *scan, struct tr_row *row, st
     return result;
 }
 
+/* Rows of both sides, gathered from both ends of the scratch: the asks behind the bids, in their order. */
+static inline void tr_join_sides(struct tr_level_pair *pairs, int64_t capacity, const int64_t n[2]) {
+    for (int64_t low = capacity - n[1], high = capacity - 1; low < high; low++, high--) {
+        const struct tr_level_pair pair = pairs[low];
+        pairs[low] = pairs[high];
+        pairs[high] = pair;
+    }
+    memmove(pairs + n[0], pairs + capacity - n[1], (size_t)n[1] * sizeof *pairs);
+}
+
 /* Read an array of rows, appending to the scratch: n[0] bids, then n[1] asks. `side` 0: each row names its own. */
 static inline int tr_scan_rows(struct tr_row_scan *scan, const char *p, const char *end, int64_t side, int64_t n[2]) {
     struct tr_level_pair *pairs = scan->level.pairs;
@@ -209,14 +219,8 @@ static inline int tr_scan_rows(struct tr_row_scan *scan, const char *p, const ch
         if (!close && !(p = tr_expect(p, end, ',')))
             return TR_FRAME_UNEXPECTED_SHAPE;
     }
-    if (!side) {
-        for (int64_t low = capacity - n[1], high = capacity - 1; low < high; low++, high--) {
-            const struct tr_level_pair pair = pairs[low];
-            pairs[low] = pairs[high];
-            pairs[high] = pair;
-        }
-        memmove(pairs + n[0], pairs + capacity - n[1], (size_t)n[1] * sizeof *pairs);
-    }
+    if (!side)
+        tr_join_sides(pairs, capacity, n);
     return tr_skip_space(close, end) == end ? result : TR_FRAME_UNEXPECTED_SHAPE;
 }
 

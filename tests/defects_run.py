@@ -4,6 +4,7 @@ python tests/defects_run.py     prints a JSON list of findings, empty for a soun
 """
 
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -103,6 +104,17 @@ def details(protocol: str) -> list[str]:
     return found
 
 
+def _advanced(number: int, kind: str, *rows: tuple[str, str, str]) -> str:
+    """A frame of Coinbase Advanced Trade as it writes it."""
+    row = '{"side":"%s","event_time":"2024-01-01T00:00:0%d.5Z","price_level":"%s","new_quantity":"%s"}'
+    return (
+        '{"channel":"l2_data","client_id":"","timestamp":"2024-01-01T00:00:00Z",'
+        f'"sequence_num":{number},"events":[{{"type":"{kind}","product_id":"A","updates":['
+        + ",".join(row % (side, number, price, qty) for side, price, qty in rows)
+        + "]}]}"
+    )
+
+
 UPDATE = '{"type":"l2update","product_id":"A","changes":[["buy","9.9","%s"]],"time":"%s"}'
 TRADE = (
     '{"stream":"a@trade","data":{"e":"trade","E":1,"T":1700000000000,"s":"A","t":%d,"p":"10.0",'
@@ -124,6 +136,13 @@ FORMED = {
         UPDATE % ("3.5", "2021-04-17T16:44:07.2Z"),
         UPDATE % ("4.5", "2021-04-17T16:44:07.1Z"),
     ],
+    "coinbase_advanced": [
+        _advanced(0, "snapshot", ("bid", "9.8", "1.5"), ("offer", "10.1", "1.5")),
+        _advanced(1, "update", ("bid", "9.9", "2"), ("offer", "10.0", "0.25"), ("bid", "9.8", "0")),
+        _advanced(2, "update", ("offer", "10.0", "0"), ("bid", "0", "1")),
+        _advanced(3, "snapshot", ("bid", "9.8", "1.5"), ("offer", "10.1", "1.5")),
+        _advanced(4, "update", ("bid", "9.7", "1.25"), ("offer", "10.1", "3.5")),
+    ],
     "binance_usdm": [
         *(TRADE % (7 + i, "1.5", side) for i, side in enumerate(("true", "false", "true"))),
         TRADE % (9, "1.5", "true"),
@@ -133,7 +152,8 @@ FORMED = {
         DIFF % (1, 3, 0, 4),
         {"lastUpdateId": 2, "bids": [["9.8", "1"]], "asks": [["10.1", "1"]]},
         *(DIFF % (n, n + 1, n - 1, n) for n in (4, 6, 8)),
-        DIFF % (12, 13, 11, 5),
+        (DIFF % (10, 10, 9, 5)).replace('"a":[]', '"a":[["10.1","0.0"],["10.2","7.5"]]'),
+        DIFF % (13, 14, 12, 5),
     ],
 }
 
@@ -195,8 +215,46 @@ def crowded() -> list[str]:
     return found
 
 
+def deep_rows(chooser: random.Random, levels: dict[int, int], turn: int) -> list[tuple[int, int]]:
+    """Changes of one frame: anywhere and near the best by turns, later a market that rises, and what they leave in `levels`."""
+    rows = []
+    for _ in range(chooser.randrange(1, 7)):
+        near = chooser.random() < 0.3
+        price = max(levels) - chooser.randrange(4) if near else chooser.randrange(1, 1198)
+        qty = 0 if price in levels and chooser.random() < 0.7 else chooser.randrange(1, 9)
+        if turn > 600:
+            price, qty = (min(levels), 0) if len(rows) % 2 else (max(levels) + 1, turn)
+        levels[price] = qty
+        if not qty:
+            del levels[price]
+        rows.append((price, qty))
+    return rows
+
+
+def deep() -> list[str]:
+    """A book of some hundred levels, deleted from and added to everywhere, is what a dictionary is, also republished."""
+    chooser, pipeline = random.Random(3), Pipeline("coinbase_exchange", slots=1 << 15)
+    levels = dict.fromkeys(range(3, 1200, 3), 1)
+    bids = [[f"{price}", "1"] for price in levels]
+    pipeline.feed({"type": "snapshot", "product_id": "A", "bids": bids, "asks": []})
+    line = pipeline.decoder.instruments["A"]
+    for turn in range(1200):
+        rows = [["buy", f"{price}", f"{qty}"] for price, qty in deep_rows(chooser, levels, turn)]
+        pipeline.feed({"type": "l2update", "product_id": "A", "changes": rows, "time": TIME})
+        if line.live.check() or line.live.depth(BID, 999) != sorted(levels.items(), reverse=True):
+            pipeline.close()
+            return [f"a deep book differs from a dictionary after {turn + 1} frames"]
+        pipeline.drain()
+    line.live.republish(pipeline.ts)
+    told = [
+        (int(e["word_0"]), int(e["word_1"])) for e in pipeline.drain() if e["kind"] == Kind.LEVEL
+    ]
+    pipeline.close()
+    return [] if told == sorted(levels.items()) else ["a republished book differs from its levels"]
+
+
 def main() -> None:
-    findings = crowded()
+    findings = crowded() + deep()
     for venue in FORMED:
         findings += forms(venue)
     for protocol in ("kraken_v1", "kraken_v2"):

@@ -13,7 +13,7 @@ from tidy import ROOT
 DEFECTS = {
     "the best levels are cut instead of the worst": (
         "book.c",
-        "memmove(levels, levels + cut, (size_t)depth * sizeof *levels);",
+        "memmove(slots, slots + first, (size_t)h->used[i] * sizeof *slots);",
         "",
     ),
     "nothing is cut": ("live.c", "if (l->depth == 0 || cut <= 0)", "if (cut <= 0 || cut > 0)"),
@@ -55,11 +55,50 @@ DEFECTS = {
         "if (memcmp(top, l->tail->top, sizeof top) == 0)",
         "if (top[0] == l->tail->top[0] && top[2] == l->tail->top[2])",
     ),
-    "a delete keeps the level": ("book.h", "*count = n - 1;", "*count = n;"),
-    "an insertion lands one too high": (
+    "a delete keeps the level": ("book.h", "h->used[i]--;\n    h->solid[i]--;", "h->solid[i]--;"),
+    "an insertion lands one too high": ("book.h", "mask) >= rank)", "mask) > rank)"),
+    "a level that fills a hole is not counted": ("book.h", "h->count[i] += *before == 0;", ""),
+    "a hole is filled without moving what lies between": (
         "book.h",
-        "return low >= 0 && levels[low].price == price ? low : high;",
-        "return low >= 0 && levels[low].price == price ? low : high < n ? high + 1 : high;",
+        "memmove(slots + down, slots + down + 1, (size_t)reach * sizeof *slots);",
+        "",
+    ),
+    "holes are left among the best levels": (
+        "book.h",
+        "if (above >= TR_BOOK_SOLID) {",
+        "if (above >= 1) {",
+    ),
+    "a delete near the best leaves too few solid slots": (
+        "book.h",
+        "tr_book_solidify(book, side);\n}",
+        "(void)book;\n}",
+    ),
+    "a full book of holes is not squeezed": (
+        "book.h",
+        "tr_book_squeeze(book, side);\n        place",
+        "place",
+    ),
+    "a snapshot from the book names holes": ("live_states.c", "if (levels[i].qty > 0)", "if (1)"),
+    "a form pads no decimals": (
+        "form_rows.h",
+        "tr_power_of_ten[scale - decimals]",
+        "tr_power_of_ten[0]",
+    ),
+    "a form takes a price of 0": ("form_rows.h", "pair->price > 0 ?", "pair->price >= 0 ?"),
+    "a form takes digits beyond the scale": (
+        "form_rows.h",
+        "decimals > scale || digits + scale > TR_DIGITS_MAX",
+        "digits + scale > TR_DIGITS_MAX || (decimals > scale && (decimals = scale) < 0)",
+    ),
+    "a form takes asks for bids": (
+        "form_rows.h",
+        "rows->n[s] += n - before;",
+        "rows->n[0] += n - before;",
+    ),
+    "a form keeps the time of no row": (
+        "form_rows.h",
+        "time.text && tr_read_time(time.text, time.bytes, &rows->ts_newest)",
+        "0",
     ),
     "short numbers are not padded": (
         "decimal.h",

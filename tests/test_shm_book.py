@@ -114,6 +114,49 @@ def test_capacity_is_the_bound_and_growing_keeps_the_book(count) -> None:
     assert book.depth(BID, 100) == []
 
 
+@pytest.mark.parametrize("capacity", [300, 512, 4096])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_deep_book_equals_a_dictionary_while_levels_come_and_go(seed, capacity) -> None:
+    """Far from the best as at it, in fixed memory: outcomes, levels, copies and images agree after every change."""
+    choose = random.Random(seed)
+    book, reference = Book(capacity), DictBook()
+    start = [(3 * price, 1) for price in range(1, 250)]
+    for side in (BID, ASK):
+        book.load(side, start)
+        for price, qty in start:
+            reference.apply(side, price, qty)
+    for turn in range(1200):
+        side = choose.choice((BID, ASK))
+        near = choose.random() < 0.3 and reference.levels[side]
+        price = (
+            reference.best(side) - side * choose.randrange(4) if near else choose.randrange(1, 760)
+        )
+        held = reference.levels[side].get(price)
+        qty = 0 if held and choose.random() < 0.6 else choose.randrange(3)
+        if len(reference.levels[side]) == capacity and not held:
+            continue
+        assert book.apply(side, price, qty) is reference.apply(side, price, qty)
+        assert same(book, reference)
+        if turn % 100 == 0:
+            assert same(Book.from_bytes(bytes(book)), reference)
+            depth = choose.choice((150, 240))
+            assert book.truncate(side, depth) == reference.truncate(side, depth)
+            assert same(book, reference)
+    assert book.capacity == capacity
+
+
+def test_a_deleted_level_far_from_the_best_costs_no_slot_for_ever() -> None:
+    """A book whose levels wander through new prices stays within the memory that it has."""
+    book = Book(256)
+    book.load(BID, [(price, 1) for price in range(1, 201)])
+    for price in range(201, 20_000):
+        assert book.apply(BID, price, 1) is Change.TOP
+        assert book.apply(BID, price - 200, 0) is Change.CHANGED
+        assert book.check() == 0
+    assert book.capacity == 256
+    assert book.count(BID) == 200
+
+
 def test_a_book_moves_as_bytes() -> None:
     """A copy by bytes is the same book and independent of the first."""
     book = Book(4)
@@ -142,6 +185,10 @@ def test_damaged_bytes_are_refused() -> None:
         good[:16] + (-1).to_bytes(8, "little", signed=True) + good[24:],
         good[:64] + good[80:96] + good[64:80] + good[96:],
         good[:72] + bytes(8) + good[80:],
+        good[:32] + (3).to_bytes(8, "little") + good[40:],
+        good[:32] + (1).to_bytes(8, "little") + good[40:],
+        good[:48] + (1).to_bytes(8, "little") + good[56:],
+        good[:48] + (3).to_bytes(8, "little") + good[56:],
     ):
         with pytest.raises(BookError):
             Book.from_bytes(damaged)
