@@ -371,6 +371,8 @@ static int64_t act(tr_forms *f, const struct tr_form *form, struct known *known,
 int64_t tr_forms_take(tr_forms *f, const char *frame, int64_t bytes, int64_t number, int64_t ts_recv) {
     if (bytes > f->max_frame_bytes)
         return TR_FORM_NONE;
+    for (int64_t at = 0; at < bytes && at < 1024; at += LINE_BYTES)
+        __builtin_prefetch(frame + at);
     for (int64_t i = 0; i < f->n_forms; i++) {
         struct tr_form_match m = {.side = 0};
         struct tr_form_rows rows = {.is_read = 0};
