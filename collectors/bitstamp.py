@@ -24,7 +24,8 @@ from collectors.diff_decoder import Diff, DiffDecoder, DiffLine
 from collectors.feed_decoder import EMPTY, request
 from collectors.instrument_line import InstrumentLine
 from collectors.instruments import Instrument, Steps
-from shm.outlet import ENDS_FRAME, Outlet, Reject
+from shm.forms import Form, FormKind, take_frame
+from shm.outlet import DECODED, ENDS_FRAME, Outlet, Reject
 
 _BOOK = "diff_order_book_"
 _TRADES = "live_trades_"
@@ -108,9 +109,22 @@ class Bitstamp(DiffDecoder):
     rest_url: str = "https://www.bitstamp.net/api/v2"
     rest_rate: ClassVar[Rate] = Rate(per_s=10.0, burst=20.0)
     """The venue allows 10,000 in ten minutes."""
+    forms: ClassVar[tuple[Form, ...]] = (
+        Form(
+            b'{"data":{"id":%i,"timestamp":"%_","amount":%q,"amount_str":%q,"price":%p,"price_str":%p,'
+            b'"type":%s,"microtimestamp":%t,"buy_order_id":%n,"sell_order_id":%n},'
+            b'"channel":"live_trades_%S","event":"trade"}',
+            FormKind.TRADE,
+            buy="0",
+            sell="1",
+        ),
+    )
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
+        taken = take_frame(self.known.handle, frame, len(frame), 0, ts_recv)
+        if taken >= 0:
+            return self._look(taken, ts_recv) if taken else DECODED
         if len(frame) > self.max_frame_bytes:
             return self._refuse(Reject.TOO_LARGE, ts_recv)
         try:

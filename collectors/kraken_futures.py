@@ -20,7 +20,8 @@ from collectors.decoder import BAD_FRAME, Subscription
 from collectors.feed_decoder import EMPTY, FeedDecoder, request, text_of
 from collectors.instruments import Steps
 from shm.feed import BOTH_SIDES
-from shm.outlet import ENDS_FRAME, SNAPSHOT, Reject
+from shm.forms import Form, FormKind, FormRule, take_frame
+from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, Reject
 
 _UPDATE = ENDS_FRAME | BOTH_SIDES
 _TAKER_SIDES = {"buy": 1, "sell": -1}
@@ -111,9 +112,28 @@ class KrakenFutures(FeedDecoder):
     channels: ClassVar[frozenset[str]] = frozenset(_FEEDS)
     url: str = "wss://futures.kraken.com/ws/v1"
     rest_url: str = "https://futures.kraken.com/derivatives/api/v3"
+    forms: ClassVar[tuple[Form, ...]] = (
+        Form(
+            b'{"feed":"book","product_id":"%S","side":"%s","seq":%l,"price":%p,"qty":%q,"timestamp":%t}',
+            FormKind.LEVEL,
+            FormRule.NEXT,
+            buy="buy",
+            sell="sell",
+        ),
+        Form(
+            b'{"feed":"trade","product_id":"%S","uid":"%_","side":"%s","type":"fill","seq":%i,"time":%t,'
+            b'"qty":%q,"price":%p}',
+            FormKind.TRADE,
+            buy="buy",
+            sell="sell",
+        ),
+    )
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
+        taken = take_frame(self.known.handle, frame, len(frame), 0, ts_recv)
+        if taken >= 0:
+            return self._look(taken, ts_recv) if taken else DECODED
         if len(frame) > self.max_frame_bytes:
             return self._refuse(Reject.TOO_LARGE, ts_recv)
         try:

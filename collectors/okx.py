@@ -24,6 +24,7 @@ from collectors.feed_decoder import EMPTY, FeedDecoder, FeedLine, request
 from collectors.instrument_line import InstrumentLine
 from collectors.instruments import Instrument, Steps
 from shm.feed import CHECKSUM_OKX
+from shm.forms import Form, FormKind, take_frame
 from shm.outlet import DECODED, SNAPSHOT, Outlet, Reject
 
 _TAKER_SIDES = {"buy": 1, "sell": -1}
@@ -139,9 +140,23 @@ class Okx(FeedDecoder):
     rest_rate: ClassVar[Rate] = Rate(per_s=5.0, burst=10.0)
     line_type: ClassVar[type[InstrumentLine]] = OkxLine
     instruments: dict[str, OkxLine]  # type: ignore[assignment]
+    forms: ClassVar[tuple[Form, ...]] = tuple(
+        Form(
+            b'{"arg":{"channel":"trades","instId":"%_"},"data":[{"instId":"%S","tradeId":"%i","px":%p,'
+            b'"sz":%q,"side":"%s","ts":%t' + rest + b"}]}",
+            FormKind.TRADE,
+            buy="buy",
+            sell="sell",
+        )
+        for rest in (b"", b',"count":"%n"', b',"count":"%n","source":"%n","seqId":%n')
+    )
+    """One trade, as the venue wrote it over the years."""
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
         """Take one frame; returns 0 (decoded) or a `Reject`."""
+        taken = take_frame(self.known.handle, frame, len(frame), 0, ts_recv)
+        if taken >= 0:
+            return self._look(taken, ts_recv) if taken else DECODED
         if len(frame) > self.max_frame_bytes:
             return self._refuse(Reject.TOO_LARGE, ts_recv)
         try:

@@ -117,6 +117,22 @@ static inline const char *tr_form_side(struct tr_form_rows *rows, const char *p,
     return p + 1;
 }
 
+/* The one level that a frame of its own names, into `pairs`; 0 where it does not fit. */
+static inline int tr_form_level(const struct tr_form_match *m, struct tr_form_rows *rows) {
+    const struct tr_span *const text[2] = {&m->price, &m->qty};
+    int64_t value[2];
+    for (int i = 0; i < 2; i++) {
+        const char *p = text[i]->text;
+        struct tr_decimal number;
+        if (tr_read_number(&p, p + text[i]->bytes, &number) || tr_decimal_at(&number, rows->scale[i], &value[i]))
+            return 0;
+    }
+    rows->n[tr_book_side_index(m->side)] = 1;
+    rows->pairs[0] = (struct tr_level_pair){value[0], value[1]};
+    rows->is_read = 1;
+    return value[0] > 0 && value[1] >= 0;
+}
+
 /* The side that a word up to its quote names; *p is then behind the quote. 0: another word. */
 static inline int64_t tr_form_side_word(const char **p, const char *end, const char *bid, int64_t bid_bytes, const char *ask,
                                         int64_t ask_bytes) {

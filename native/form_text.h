@@ -5,6 +5,7 @@
  *     %S symbol          %p price   %q quantity   %i trade id   %t time   %s word of the side   %m buyer is the maker
  *     %b rows of bids    %a rows of asks    %r rows of both sides    %x rows of trades    %c checksum    %d depth
  *     %f first, %l last, %v previous number        %n number, %_ text up to the form's next byte: not looked at
+ * Of a letter that comes twice the later one counts.
  */
 #ifndef TICKRING_FORM_TEXT_H
 #define TICKRING_FORM_TEXT_H

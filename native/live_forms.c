@@ -297,7 +297,7 @@ static int follows(const struct tr_form *form, const struct known *known, const 
 }
 
 static int64_t take_book(const struct tr_form *form, const struct known *known, const struct tr_form_match *m,
-                         const struct tr_form_rows *rows, int64_t ts_recv) {
+                         struct tr_form_rows *rows, int64_t ts_recv) {
     tr_live *l = known->live;
     if (!l->has_book || (form->names_depth && m->depth != l->depth) || m->checksum > UINT32_MAX)
         return TR_FORM_NONE;
@@ -307,6 +307,8 @@ static int64_t take_book(const struct tr_form *form, const struct known *known, 
                               m->asks.bytes > 2 ? m->asks.bytes : 0, m->time.text, m->time.bytes, m->checksum,
                               ts_recv);
     }
+    if (form->kind == TR_FORM_LEVEL && !tr_form_level(m, rows))
+        return TR_FORM_NONE;
     const int64_t status =
         rows->is_read ? tr_live_read_rows(l, form->flags, rows->n, rows->ts_newest, m->time.text, m->time.bytes, m->last, ts_recv)
                       : tr_live_rows(l, form->flags, m->bids.text, m->bids.bytes, m->asks.text, m->asks.bytes,
@@ -349,7 +351,7 @@ static int64_t take_trades(tr_forms *f, const struct tr_form *form, const struct
 }
 
 static int64_t act(tr_forms *f, const struct tr_form *form, struct known *known, const char *frame, int64_t bytes,
-                   const struct tr_form_match *m, const struct tr_form_rows *rows, int64_t number, int64_t ts_recv) {
+                   const struct tr_form_match *m, struct tr_form_rows *rows, int64_t number, int64_t ts_recv) {
     if (!known || !follows(form, known, m, number))
         return TR_FORM_NONE;
     warm_book(known->live);

@@ -10,7 +10,8 @@ enum tr_form_kind {
     TR_FORM_LEVELS = 1,    /* a book update for tr_live_levels */
     TR_FORM_ROWS = 2,      /* a book update for tr_live_rows */
     TR_FORM_TRADE = 3,     /* one trade */
-    TR_FORM_TRADE_ROWS = 4 /* trades for tr_live_trade_row */
+    TR_FORM_TRADE_ROWS = 4, /* trades for tr_live_trade_row */
+    TR_FORM_LEVEL = 5       /* a book update of one level; the word of its side is that of a taker: who buys, a bid */
 };
 
 /* When a frame may be taken without the decoder; the numbers are those that the form names, `seq` the instrument's. */

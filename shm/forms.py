@@ -27,6 +27,7 @@ class FormKind(IntEnum):
     ROWS = 2
     TRADE = 3
     TRADE_ROWS = 4
+    LEVEL = 5
 
 
 class FormRule(IntEnum):

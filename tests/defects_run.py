@@ -116,6 +116,7 @@ def _advanced(number: int, kind: str, *rows: tuple[str, str, str]) -> str:
 
 
 UPDATE = '{"type":"l2update","product_id":"A","changes":[["buy","9.9","%s"]],"time":"%s"}'
+FUTURE = '{"feed":"book","product_id":"A","side":"%s","seq":%d,"price":%s,"qty":%s,"timestamp":1700000000000}'
 TRADE = (
     '{"stream":"a@trade","data":{"e":"trade","E":1,"T":1700000000000,"s":"A","t":%d,"p":"10.0",'
     '"q":"%s","X":"MARKET","m":%s}}'
@@ -142,6 +143,24 @@ FORMED = {
         _advanced(2, "update", ("offer", "10.0", "0"), ("bid", "0", "1")),
         _advanced(3, "snapshot", ("bid", "9.8", "1.5"), ("offer", "10.1", "1.5")),
         _advanced(4, "update", ("bid", "9.7", "1.25"), ("offer", "10.1", "3.5")),
+    ],
+    "kraken_futures": [
+        '{"feed":"book_snapshot","product_id":"A","timestamp":1700000000000,"seq":1,'
+        '"bids":[{"price":9.8,"qty":1.5}],"asks":[{"price":10.1,"qty":1.5}]}',
+        *(
+            FUTURE % (side, number, price, qty)
+            for number, side, price, qty in (
+                (2, "buy", "9.9", "2.0"),
+                (3, "sell", "10.0", "0.5"),
+                (5, "sell", "10.0", "0.5"),
+            )
+        ),
+        '{"feed":"book_snapshot","product_id":"A","timestamp":1700000000000,"seq":6,'
+        '"bids":[{"price":9.8,"qty":1.5}],"asks":[{"price":10.1,"qty":1.5}]}',
+        *(
+            FUTURE % ("buy", 7 + i, *level)
+            for i, level in enumerate((("9.9", "1.25"), ("0.0", "1.0")))
+        ),
     ],
     "binance_usdm": [
         *(TRADE % (7 + i, "1.5", side) for i, side in enumerate(("true", "false", "true"))),

@@ -90,6 +90,16 @@ DEFECTS = {
         "decimals > scale || digits + scale > TR_DIGITS_MAX",
         "digits + scale > TR_DIGITS_MAX || (decimals > scale && (decimals = scale) < 0)",
     ),
+    "a form takes a level at a price of 0": (
+        "form_rows.h",
+        "return value[0] > 0 && value[1] >= 0;",
+        "return 1;",
+    ),
+    "a form puts a level on the other side": (
+        "form_rows.h",
+        "rows->n[tr_book_side_index(m->side)] = 1;",
+        "rows->n[tr_book_side_index(-m->side)] = 1;",
+    ),
     "a form takes asks for bids": (
         "form_rows.h",
         "rows->n[s] += n - before;",

@@ -29,7 +29,7 @@ MANY_MUTATIONS = 200_000
 HEAL_EVERY = 24
 LARGE_BYTES = 3_000
 ALL = [*VENUES, "kraken_v1", "kraken_v2"]
-WITH_FORMS = [v for v in ALL if v not in ("bitstamp", "bybit", "deribit", "kraken_futures", "okx")]
+WITH_FORMS = [v for v in ALL if v not in ("bybit", "deribit")]
 TRADES = {
     "binance_spot": "binance_spot_btcusdt_day1.jsonl.gz",
     "binance_usdm": "binance_usdm_btcusdt.jsonl.gz",
@@ -45,8 +45,15 @@ SAME = [
     "word_2",
     "word_3",
 ]
-SHARE = {"binance_spot": 0.8, "binance_usdm": 0.6, "coinbase_advanced": 0.6}
-"""Least share of a recording's frames that are taken, where tickers and snapshots are many; else it is nine tenths."""
+SHARE = {
+    "binance_spot": 0.8,
+    "binance_usdm": 0.6,
+    "coinbase_advanced": 0.6,
+    "okx": 0.15,
+    "bitstamp": 0.01,
+}
+"""Least share of a recording's frames that are taken, where tickers and snapshots are many, or only trades have a form;
+else it is nine tenths."""
 
 
 class Twins:
