@@ -6,13 +6,16 @@
     aggTrade    {"e":"aggTrade","E","s","a":aggregate id,"p","q","f":first,"l":last trade id,"T","m"}
     bookTicker  {"u":id,"s","b","B","a","A"}          answers {"result":..,"id":n}   {"error":{"code","msg"}}
     REST        {"lastUpdateId":id,"bids":[..],"asks":[..]}      exchangeInfo {"symbols":[{"symbol",..,"filters"}]}
+    bookN       {"lastUpdateId","bids","asks"}, on USD-M as depthUpdate: the best N levels, streams @depth5, 10 and 20
 Times are ms, or us where the stream was opened so. Quantities are absolute, 0 deletes.
 
 **Choices** Synchronised as documented: diffs with `u` <= lastUpdateId are dropped, the first must hold
 lastUpdateId + 1, then each `U` is the `u` before it plus 1; one that overlaps restates and is applied. `m` says that
 the buyer was the maker: the taker sold. Where `trade` and `aggTrade` are both recorded only the first kind that comes
 for an instrument is published, else each trade would be there twice. A trade id that is not above the last is a
-repeat. A bookTicker with id `u` is the exact top from change `u` on: each diff's end is held against the newest.
+repeat. The stream's name tells the best levels and other books (rpiDepth) from diffs; a recording's best levels are its
+book only where it has no diffs. A bookTicker with id `u` is the exact top from change `u` on: each diff's end is held
+against the newest.
 """
 
 from typing import Annotated, ClassVar, final
@@ -22,31 +25,26 @@ import msgspec
 
 from collectors.allowance import Rate
 from collectors.decoder import BAD_FRAME, Subscription
-from collectors.diff_decoder import Diff, DiffDecoder
+from collectors.diff_decoder import NOT_SYNCED, Diff, DiffDecoder
 from collectors.feed_decoder import EMPTY, request
 from collectors.instruments import Steps
+from layouts import InstrumentState, StateReason
 from shm.forms import Form, FormKind, FormRule, take_frame
-from shm.outlet import DECODED, ENDS_FRAME, Reject
+from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, Reject
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
 _STREAMS = {"book": "depth@100ms", "trade": "trade", "ticker": "bookTicker"}
 _TICKER_STREAM = b"@bookTicker"
 _STREAM_BYTES = 64
-_OTHER_EVENTS = frozenset(
-    {
-        "24hrMiniTicker",
-        "24hrTicker",
-        "1hTicker",
-        "4hTicker",
-        "1dTicker",
-        "avgPrice",
-        "forceOrder",
-        "kline",
-        "markPriceUpdate",
-        "outboundAccountPosition",
-        "serverShutdown",
-    }
+_BEST_LEVELS = ("depth5", "depth10", "depth20")
+_OTHER_EVENTS = (
+    "24hr 1hTicker 4hTicker 1dTicker avgPrice kline referencePrice serverShutdown assetIndex compositeIndex "
+    "continuous_kline contractInfo forceOrder indexPrice markPrice openInterest tradingSession Commodity Equity "
+    "balanceUpdate eventStreamTerminated executionReport externalLockUpdate listStatus listenKeyExpired outboundAccount "
+    "ACCOUNT_ ALGO_ CONDITIONAL_ GRID_ MARGIN_ ORDER_ STRATEGY_ TRADE_LITE"
 )
+_OTHERS = tuple(_OTHER_EVENTS.split(" "))
+"""Beginnings of the events that are left aside."""
 
 
 @final
@@ -112,6 +110,7 @@ Data = Depth | Trade | AggregateTrade | BookTicker
 
 class _Wrapped(msgspec.Struct, gc=False):
     data: Data
+    stream: str = ""
 
 
 class _WrappedTicker(msgspec.Struct, gc=False):
@@ -133,6 +132,7 @@ class _Event(msgspec.Struct, gc=False):
     error: _Error | str | None = None
     data: msgspec.Raw = EMPTY
     stream: str = ""
+    last: msgspec.Raw = msgspec.field(name="lastUpdateId", default=EMPTY)
     code: int = 0
     msg: str = ""
 
@@ -166,6 +166,7 @@ _decode_wrapped_ticker = msgspec.json.Decoder(_WrappedTicker).decode
 _decode_data = msgspec.json.Decoder(Data).decode
 _decode_ticker = msgspec.json.Decoder(SpotTicker).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
+_decode_events = msgspec.json.Decoder(list[_Event]).decode
 _decode_snapshot = msgspec.json.Decoder(Snapshot).decode
 _decode_info = msgspec.json.Decoder(_ExchangeInfo).decode
 
@@ -204,13 +205,15 @@ class BinanceSpot(DiffDecoder):
             return self._refuse(Reject.TOO_LARGE, ts_recv)
         # Spot's bookTicker alone has no event name; most frames are one, so the stream's name decides.
         is_ticker = frame.find(_TICKER_STREAM, 0, _STREAM_BYTES) > 0
-        decode = _decode_wrapped_ticker if is_ticker else _decode_wrapped
         try:
-            data: Data | SpotTicker = decode(frame).data
+            if is_ticker:
+                return self._no_book(_decode_wrapped_ticker(frame).data, ts_recv)
+            message = _decode_wrapped(frame)
         except BAD_FRAME:
             return self._unwrapped(frame, ts_recv)
+        data = message.data
         if type(data) is Depth:
-            return self._depth(data, ts_recv)
+            return self._depth(data, message.stream, ts_recv)
         return self._no_book(data, ts_recv)
 
     def ping(self) -> bytes:
@@ -238,17 +241,36 @@ class BinanceSpot(DiffDecoder):
 
     # ---- data ----
 
-    def _depth(self, data: Depth, ts: int) -> int:
+    def _depth(self, data: Depth, stream: str, ts: int) -> int:
         symbol = data.s
+        kind = _kind_of(stream)
+        if kind not in ("", "depth"):
+            return self._best_levels(symbol, kind, Snapshot(data.u, data.b, data.a, data.E), ts)
         line = self.instruments.get(symbol)
         if line is None or not line.has_book:
             line = self._diff_line(symbol)
             if line is None:
                 return self._refuse(Reject.UNKNOWN_SYMBOL, ts, is_loss=False)
+        if line.book_channel:
+            # Diffs come beside the best levels: from now on they are the book.
+            line.book_channel = ""
+            line.live.set_state(InstrumentState.SYNCING, StateReason.SUBSCRIBED, ts)
         diff = Diff(data.U, data.u, data.pu, bytes(data.b), bytes(data.a), bytes(data.E), ts)
         if line.is_straddled and self._follows(diff, line.seq):
             return self._put(symbol, line, diff, ENDS_FRAME)
         return self.outlet.count(self._diff(symbol, line, diff))
+
+    def _best_levels(self, symbol: str, kind: str, levels: Snapshot, ts: int) -> int:
+        """Take the book's best levels (depth5, depth10, depth20), in a recording that has nothing better."""
+        line = self._diff_line(symbol) if self.accept_any and kind in _BEST_LEVELS else None
+        has_diffs = line is not None and (line.seq != NOT_SYNCED or bool(line.waiting))
+        if line is None or has_diffs or line.book_channel not in ("", kind):
+            return self._decoded()
+        line.book_channel = kind
+        texts = bytes(levels.bids), bytes(levels.asks), bytes(levels.E)
+        status = self._rows(symbol, line, SNAPSHOT | ENDS_FRAME, *texts, 0, levels.last, ts)
+        line.seq = NOT_SYNCED
+        return status
 
     def _no_book(self, data: Data | SpotTicker, ts: int) -> int:
         if type(data) is Trade or type(data) is AggregateTrade:
@@ -308,19 +330,20 @@ class BinanceSpot(DiffDecoder):
             data = _decode_data(frame)
         except BAD_FRAME:
             return self._other(frame, ts)
-        return self._depth(data, ts) if type(data) is Depth else self._no_book(data, ts)
+        return self._depth(data, "", ts) if type(data) is Depth else self._no_book(data, ts)
 
-    def _other(self, frame: bytes, ts: int) -> int:
+    def _other(self, frame: bytes, ts: int, stream: str = "") -> int:
+        """Take what carries no data of ours, or is broken; `stream` is the name that was around it."""
         try:
             event = _decode_event(frame)
         except BAD_FRAME:
-            return self._broken(frame, ts)
-        if event.data and event.stream:
-            return self._other(bytes(event.data), ts)
+            return self._list(frame, ts)
+        if event.data and event.stream and not stream:
+            return self._other(bytes(event.data), ts, event.stream)
         if event.e == "depthUpdate":
             self._blamed(event.s, ts)
             return self.outlet.count(Reject.UNEXPECTED_SHAPE)
-        if event.e in _OTHER_EVENTS:
+        if event.e.startswith(_OTHERS):
             return self._decoded()
         if event.e in ("trade", "aggTrade"):
             return self._blame(event.s, is_book=False, ts=ts)
@@ -333,10 +356,30 @@ class BinanceSpot(DiffDecoder):
         if event.id is not None or event.result:
             return self._decoded()
         try:
-            ticker = _decode_ticker(frame)
+            if not event.last:
+                return self._no_book(_decode_ticker(frame), ts)
+            levels = _decode_snapshot(frame)
         except BAD_FRAME:
             return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
-        return self._no_book(ticker, ts)
+        symbol = stream.partition("@")[0].upper()
+        if not symbol:
+            return self._decoded()  # best levels that do not say whose they are
+        return self._best_levels(symbol, _kind_of(stream), levels, ts)
+
+    def _list(self, frame: bytes, ts: int) -> int:
+        """Take a stream of all symbols, whose data are a list."""
+        try:
+            events = _decode_events(frame)
+        except BAD_FRAME:
+            return self._broken(frame, ts)
+        if all(event.e.startswith(_OTHERS) for event in events):
+            return self._decoded()
+        return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
+
+
+def _kind_of(stream: str) -> str:
+    """Return what a stream is: "depth" of "btcusdt@depth@100ms"."""
+    return stream.partition("@")[2].partition("@")[0]
 
 
 def _steps(listed: _Listed) -> Steps:

@@ -30,11 +30,11 @@ from shm.outlet import DECODED, ENDS_FRAME, Outlet, Reject
 _BOOK = "diff_order_book_"
 _TRADES = "live_trades_"
 _CHANNELS = {"book": _BOOK, "trade": _TRADES}
-_OTHER_CHANNELS = ("order_book_", "detail_order_book_", "live_orders_")
+_OTHER_CHANNELS = ("order_book_", "detail_order_book_", "live_orders_", "funding_rate_", "private-")
 _NOTICES = ("bts:error", "bts:request_reconnect")
 _TAKER_SIDES = {0: 1, 1: -1}
 _PAIRS_PATH = "/trading-pairs-info/"
-_BOOK_URL = re.compile(r"/order_book/([a-z0-9]+)/?(?:\?|$)")
+_BOOK_URL = re.compile(r"/order_book/([a-z0-9-]+)/?(?:\?|$)")
 
 _Micros = Annotated[int, msgspec.Meta(ge=1, le=(1 << 62) - 1)]
 

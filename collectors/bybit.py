@@ -8,8 +8,9 @@
 Quantities are absolute, 0 deletes.
 
 **Choices** Each delta's `u` is the one before plus 1; a snapshot replaces the book whatever its `u` (after a restart
-of the venue it is 1). The first depth that comes for a symbol is the book, other depths are left aside. `S` is the
-taker's side. Trade ids are published where they are numbers (spot); elsewhere they are random and 0 is published.
+of the venue it is 1). Of several depths of a symbol the deepest is the book, others are left aside. `S` is the
+taker's side. Trade ids are published where they are numbers (spot, 19 digits, one more for each trade of a symbol);
+elsewhere they are random and 0 is published.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -40,7 +41,10 @@ _OTHER_TOPICS = frozenset(
         "tickers_lt",
     }
 )
-_LONGEST_ID = 18
+_LONGEST_ID, _LAST_ID = 19, (1 << 63) - 1
+_ANSWER = "COMMAND_RESP"
+"""Type of the answers of options, which name no `op`."""
+_PRIVATE_TOPICS = ("dcp", "execution", "greeks", "order", "position", "wallet")
 
 
 class _Levels(msgspec.Struct, gc=False):
@@ -77,6 +81,7 @@ class _Any(msgspec.Struct, gc=False):
     op: str = ""
     success: bool = True
     ret_msg: str = ""
+    type: str = ""
     data: msgspec.Raw = EMPTY
 
 
@@ -169,11 +174,12 @@ class Bybit(FeedDecoder):
         line = self._book_line(symbol)
         if line is None:
             return self._refuse(Reject.UNKNOWN_SYMBOL, ts, is_loss=False)
+        is_snapshot = message.type == "snapshot"
         if line.book_channel != channel:
-            if line.book_channel:
+            is_deeper = is_snapshot and _depth_of(channel) > _depth_of(line.book_channel)
+            if line.book_channel and not is_deeper:
                 return self._decoded()
             line.book_channel = channel
-        is_snapshot = message.type == "snapshot"
         if not is_snapshot and line.live.is_valid and number != line.seq + 1:
             if number <= line.seq:
                 late = Reject.DUPLICATE if number == line.seq else Reject.LATE
@@ -192,8 +198,7 @@ class Bybit(FeedDecoder):
             if line is None:
                 unknown = True
                 continue
-            is_number = trade.i.isascii() and trade.i.isdigit() and len(trade.i) <= _LONGEST_ID
-            trade_id = int(trade.i) if is_number else 0
+            trade_id = _number_of(trade.i)
             side = _TAKER_SIDES[trade.S]
             status = self._stage(line, 0, trade.p, trade.v, trade.T, trade_id, side, ts)
             if status:
@@ -208,15 +213,29 @@ class Bybit(FeedDecoder):
         name, _, rest = message.topic.partition(".")
         if name in ("orderbook", "publicTrade") and not rest.startswith("rpi."):
             return self._blame(rest.rpartition(".")[2], is_book=name == "orderbook", ts=ts)
-        if name in _OTHER_TOPICS or rest.startswith("rpi."):
+        if name in _OTHER_TOPICS or name in _PRIVATE_TOPICS or rest.startswith("rpi."):
             return self._decoded()
         if name:
             return self._unknown_channel(ts)
-        if not message.op:
+        if not message.op and message.type != _ANSWER:
             return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
         if not message.success:
-            self.notices.append(f"bybit refuses {message.op!r}: {message.ret_msg}")
+            told = message.ret_msg or bytes(message.data).decode(errors="replace")
+            self.notices.append(f"bybit refuses {message.op!r}: {told}")
         return self._decoded()
+
+
+def _depth_of(channel: str) -> int:
+    """Return N of "orderbook.N", 0 where there is none."""
+    text = channel.rpartition(".")[2]
+    return int(text) if text.isdecimal() else 0
+
+
+def _number_of(trade_id: str) -> int:
+    """Return an id as a number, 0 where it is none."""
+    is_number = trade_id.isascii() and trade_id.isdigit() and len(trade_id) <= _LONGEST_ID
+    number = int(trade_id) if is_number else 0
+    return number if number <= _LAST_ID else 0
 
 
 def _steps(rules: _Rules) -> Steps:

@@ -15,8 +15,9 @@ instrument gets the GAP and every book is asked for again. A number of the past 
 message, else LATE. Three numbers of the past that follow one another, with none of the present between, are a
 sequence begun anew. `ts_event` of
 a book is its last row's `event_time`. The side of a trade is the maker's (a recording's prints outside the
-spread say so, all of them): it is inverted. Trades of a message come newest first and are published by id. A ticker
-is only held against our book and counted.
+spread say so, all of them): it is inverted. Trades of a message come newest first and are published by id; an id that is
+no number is published as 0. Updates of a product in several events of one message are one frame. A ticker is only held
+against our book and counted.
 """
 
 from collections.abc import Iterator
@@ -40,6 +41,8 @@ _OTHER_CHANNELS = frozenset(
     {"candles", "status", "ticker_batch", "user", "futures_balance_summary", "subscriptions"}
 )
 _RESTART_RUN = 3
+_LONGEST_ID = 18
+_NO_ROWS = msgspec.Raw(b"[]")
 _UNKNOWN = -1
 
 _LAST_NUMBER = (1 << 62) - 1
@@ -60,7 +63,7 @@ class _Level2(msgspec.Struct, gc=False, tag_field="channel", tag="l2_data"):
 
 
 class _Trade(msgspec.Struct, gc=False):
-    trade_id: Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
+    trade_id: str | int
     product_id: str
     price: msgspec.Raw
     size: msgspec.Raw
@@ -260,7 +263,7 @@ class CoinbaseAdvanced(FeedDecoder):
     def _books(self, events: list[_Level2Event], number: int, ts: int) -> int:
         """Take snapshots and messages of several products; the first refusal is the frame's."""
         result = DECODED
-        for event in events:
+        for event in _joined(events):
             line = self._book_line(event.product_id)
             if line is None:
                 result = result or Reject.UNKNOWN_SYMBOL
@@ -290,16 +293,16 @@ class CoinbaseAdvanced(FeedDecoder):
             flags = SNAPSHOT if event.type == "snapshot" else 0
             trades = event.trades
             if len(trades) > 1:
-                trades.sort(key=_by_id)
+                trades.reverse()
+                trades.sort(key=_id_of)
             for trade in trades:
                 line = self._line(trade.product_id)
                 if line is None:
                     unknown = True
                     continue
                 side = _TAKER_SIDES[trade.side]
-                status = self._stage(
-                    line, flags, trade.price, trade.size, trade.time, trade.trade_id, side, ts
-                )
+                texts = trade.price, trade.size, trade.time
+                status = self._stage(line, flags, *texts, _id_of(trade), side, ts)
                 if status:
                     return self._trades_failed(trade.product_id, line, status, ts)
         return self._publish_trades(unknown)
@@ -311,8 +314,13 @@ class CoinbaseAdvanced(FeedDecoder):
         except BAD_FRAME:
             return self._broken(frame, ts)
         is_data = message.channel in ("l2_data", "market_trades", "ticker", "heartbeats")
-        symbol = _only_product(message.events) if message.channel == "l2_data" else None
+        is_book = message.channel == "l2_data"
+        symbol = _only_product(message.events) if is_book else None
         number = message.sequence_num
+        if is_data and not is_book and number == self._expected:
+            # What it lost is told without an instrument; no book has a part in it.
+            self._expected = number + 1
+            return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
         if is_data and symbol not in self.instruments:
             # Its number stays open, so that the next message tells the hole to every instrument.
             return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
@@ -333,8 +341,37 @@ class CoinbaseAdvanced(FeedDecoder):
         return self._unknown_channel(ts)
 
 
-def _by_id(trade: _Trade) -> int:
-    return trade.trade_id
+def _id_of(trade: _Trade) -> int:
+    """Return a trade's id as a number, 0 where it is none (futures)."""
+    text = str(trade.trade_id)
+    is_number = text.isascii() and text.isdigit() and len(text) <= _LONGEST_ID
+    return int(text) if is_number else 0
+
+
+def _joined(events: list[_Level2Event]) -> list[_Level2Event]:
+    """Put a product's updates of one message together: a book may cross within it, only its end counts."""
+    parts: dict[int, list[bytes]] = {}
+    joined: list[_Level2Event] = []
+    last: dict[str, int] = {}
+    for event in events:
+        rows = bytes(event.updates).strip()
+        if rows == b"null":
+            event.updates, rows = _NO_ROWS, bytes(_NO_ROWS)
+        at = last.get(event.product_id, -1)
+        both_update = at >= 0 and joined[at].type == event.type == "update"
+        if both_update and rows.startswith(b"[") and parts[at][0].startswith(b"["):
+            parts[at].append(rows)
+        else:
+            last[event.product_id] = len(joined)
+            parts[len(joined)] = [rows]
+            joined.append(event)
+    for at, texts in parts.items():
+        if len(texts) > 1:
+            inner = (text[1:-1].strip() for text in texts)
+            joined[at].updates = msgspec.Raw(
+                b"[" + b",".join(text for text in inner if text) + b"]"
+            )
+    return joined
 
 
 def _only_product(events: msgspec.Raw) -> str | None:

@@ -33,6 +33,7 @@ _OTHER_TYPES = frozenset(
     {
         "activate",
         "auction",
+        "balance",
         "change",
         "done",
         "heartbeat",

@@ -349,11 +349,11 @@ class Decoder(ABC):
         return self.outlet.count(Reject.UNEXPECTED_SHAPE)
 
     def _acknowledged(self, symbol: str, is_subscribed: bool, error: str, ts: int) -> None:
-        """Take up what the venue says of a book subscription."""
+        """Take up what the venue says of a book subscription; a refusal (of another channel, of a second one) ends none."""
         line = self.instruments.get(symbol)
         if error:
             self.notices.append(f"{self.venue} refuses {symbol}: {error}")
-        if line is None or is_subscribed:
+        if line is None or is_subscribed or (error and line.live.is_valid):
             return
         if error:
             line.live.set_state(InstrumentState.SYNCING, StateReason.VENUE_REFUSED, ts)

@@ -74,6 +74,7 @@ class _Message(msgspec.Struct, gc=False):
     method: str = ""
     params: _Params = msgspec.field(default_factory=_Params)
     id: int | str | None = None
+    result: msgspec.Raw = EMPTY
     error: _Error | None = None
 
 
@@ -225,7 +226,7 @@ class Deribit(FeedDecoder):
             error = message.error
             self.notices.append(f"deribit says: {error.message} ({error.code})")
             return self._decoded()
-        if message.id is not None:
+        if message.id is not None or message.result:
             return self._decoded()
         if message.method:
             return self._unknown_channel(ts)

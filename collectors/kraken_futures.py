@@ -26,7 +26,15 @@ from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, Reject
 _UPDATE = ENDS_FRAME | BOTH_SIDES
 _TAKER_SIDES = {"buy": 1, "sell": -1}
 _FEEDS = {"book": "book", "trade": "trade", "ticker": "ticker"}
-_OTHER_FEEDS = frozenset({"heartbeat"})
+_OTHER_FEEDS = frozenset({"heartbeat", "challenge"})
+_PRIVATE_FEEDS = (
+    "account_",
+    "balances",
+    "fills",
+    "notifications_",
+    "open_orders",
+    "open_positions",
+)
 _DATA_FEEDS = frozenset({"book", "book_snapshot", "trade", "trade_snapshot"})
 
 _Seq = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
@@ -237,7 +245,7 @@ class KrakenFutures(FeedDecoder):
             return self._decoded()
         if message.feed in _DATA_FEEDS:
             return self._blame(message.product_id, "book" in message.feed, ts)
-        if message.feed in _OTHER_FEEDS:
+        if message.feed in _OTHER_FEEDS or message.feed.startswith(_PRIVATE_FEEDS):
             return self._decoded()
         if not message.feed or message.feed.startswith("ticker"):
             return self._refuse(Reject.UNEXPECTED_SHAPE, ts)

@@ -12,7 +12,8 @@ without the dot and leading zeros (native/checksum.c). After an update the book 
 
 **Choices** `ts_event` of a book frame is its newest level's own time, of a trade its own. A trade's side
 (b, s) is the taker's. v1 numbers neither frames nor trades: `venue_seq` and `trade_id` are 0. An update
-without a checksum is refused.
+without a checksum is refused. Where a recording holds two depths of a pair, the one that came first is the book until
+it is unsubscribed or lost.
 
 **Failure** A wrong checksum, a refused or a crossed update makes that pair SUSPECT and asks for it again;
 the others run on.
@@ -194,10 +195,12 @@ class KrakenV1(Decoder):
         line = self._line(symbol)
         if line is None:
             return self._refuse(Reject.UNKNOWN_SYMBOL, ts, is_loss=False)
-        if self.accept_any and line.book_channel != name:
-            self._set_depth(line, depth)
         if line.book_channel != name:
-            return self._unknown_channel(ts)
+            if not self.accept_any:
+                return self._unknown_channel(ts)
+            if line.live.is_valid:
+                return self._decoded()
+            self._set_depth(line, depth)
         is_snapshot = bool(sides.new_asks or sides.new_bids)
         is_update = bool(sides.a or sides.b)
         if is_snapshot is is_update or (is_update and sides.c < 0):
@@ -265,9 +268,13 @@ class KrakenV1(Decoder):
         if event.event == "subscriptionStatus":
             depth = _depth_of(event.channel_name)
             line = self._line(event.pair) if self.accept_any and depth else None
-            if line is not None:
+            if line is not None and not line.live.is_valid and not event.error:
                 self._set_depth(line, depth)
-            if depth or event.error:
+            other = self.instruments.get(event.pair)
+            is_aside = (
+                other is not None and depth and other.book_channel not in ("", event.channel_name)
+            )
+            if (depth and not is_aside) or event.error:
                 self._acknowledged(event.pair, event.status == "subscribed", event.error, ts)
             return self._decoded()
         if event.event == "error":

@@ -12,7 +12,7 @@ update the book is cut to the depth.
 
 **Choices** `ts_event` is the message's timestamp; a snapshot without one takes the instrument's previous.
 `side` of a trade is the taker's. Trade ids of an instrument rise: one that is not above the last is a
-repeat, dropped and counted; trades of a snapshot carry the mark SNAPSHOT. Whether ids have no holes is not
+repeat, dropped and counted; trades of a snapshot are taken by id and carry the mark SNAPSHOT. Whether ids have no holes is not
 promised, so a hole is no gap.
 
 **Failure** As in `collectors.kraken_v1`.
@@ -93,12 +93,13 @@ class _Trade(msgspec.Struct, gc=False, tag_field="channel", tag="trade"):
 
 class _Pair(msgspec.Struct, gc=False):
     symbol: str
-    price_increment: msgspec.Raw
-    qty_increment: msgspec.Raw
+    qty_increment: msgspec.Raw = _ABSENT
+    price_increment: msgspec.Raw = _ABSENT
+    tick_size: msgspec.Raw = _ABSENT
 
 
 class _Pairs(msgspec.Struct, gc=False):
-    pairs: list[_Pair]
+    pairs: list[_Pair] = []
 
 
 class _Instrument(msgspec.Struct, gc=False, tag_field="channel", tag="instrument"):
@@ -254,7 +255,10 @@ class KrakenV2(Decoder):
         if type(message) is _Instrument:
             self._take_steps(
                 {
-                    pair.symbol: Steps(_text_of(pair.price_increment), _text_of(pair.qty_increment))
+                    pair.symbol: Steps(
+                        _text_of(pair.price_increment or pair.tick_size),
+                        _text_of(pair.qty_increment),
+                    )
                     for pair in message.data.pairs
                 }
             )
@@ -267,6 +271,8 @@ class KrakenV2(Decoder):
     def _trades(self, message: _Trade, ts: int) -> int:
         flags = SNAPSHOT if message.type == "snapshot" else 0
         unknown = False
+        if flags:
+            message.data.sort(key=_by_id)
         for entry in message.data:
             symbol = entry.symbol
             line = self.instruments.get(symbol) or self._line(symbol)
@@ -289,7 +295,7 @@ class KrakenV2(Decoder):
             answer = _decode_answer(frame)
         except BAD_FRAME:
             return self._broken(frame, ts)
-        if answer.method:
+        if answer.method or (answer.error and not answer.channel):
             self._answer(answer, ts)
             return self._decoded()
         if answer.channel in _OTHER_CHANNELS:
@@ -318,6 +324,10 @@ class KrakenV2(Decoder):
             # An unsubscription that fails leaves things as they are.
             keeps = is_subscribed or (answer.method == "unsubscribe" and not answer.success)
             self._acknowledged(symbol, keeps, answer.error, ts)
+
+
+def _by_id(entry: _TradeEntry) -> int:
+    return entry.trade_id
 
 
 def _only_symbol(data: msgspec.Raw) -> str | None:

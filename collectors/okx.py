@@ -33,12 +33,16 @@ _BOOKS = frozenset({"books", "books-l2-tbt", "books50-l2-tbt", "books5"})
 _TRADES = frozenset({"trades", "trades-all"})
 _OTHER_CHANNELS = frozenset(
     {
+        "adl-warning",
         "bbo-tbt",
+        "block-tickers",
+        "books-elp",
+        "call-auction-details",
+        "economic-calendar",
         "estimated-price",
         "funding-rate",
         "index-tickers",
         "instruments",
-        "liquidation-orders",
         "mark-price",
         "open-interest",
         "opt-summary",
@@ -48,6 +52,25 @@ _OTHER_CHANNELS = frozenset(
         "tickers",
     }
 )
+_OTHER_KINDS = (
+    "account",
+    "algo-",
+    "balance_",
+    "candle",
+    "deposit-",
+    "fills",
+    "grid-",
+    "index-candle",
+    "liquidation-",
+    "mark-price-candle",
+    "orders",
+    "positions",
+    "public-",
+    "rfqs",
+    "sprd-",
+    "withdrawal-",
+)
+"""Beginnings of channels that come in several sizes or are private."""
 _NO_SEQ = -2
 _FIRST = -1
 
@@ -288,7 +311,7 @@ class Okx(FeedDecoder):
         channel = message.arg.channel
         if channel in _BOOKS or channel in _TRADES:
             return self._blame(message.arg.symbol, is_book=channel in _BOOKS, ts=ts)
-        if channel in _OTHER_CHANNELS or channel.startswith(("candle", "mark-price-candle")):
+        if channel in _OTHER_CHANNELS or channel.startswith(_OTHER_KINDS):
             return self._decoded()
         if not channel:
             return self._refuse(Reject.UNEXPECTED_SHAPE, ts)

@@ -218,9 +218,10 @@ def test_events_are_decoded_and_publish_nothing(pipeline) -> None:
 
 
 def test_what_the_venue_refuses_or_announces_is_noticed(pipeline) -> None:
-    """A refused subscription is a state with its reason and a notice; so is a system that is not online."""
+    """A refused subscription is a state with its reason and a notice; so is a system that is not online. A book that is
+    whole goes on: what was refused is another channel of its pair, or a second subscription.
+    """
     pipeline.feed(snapshot_v1())
-    pipeline.drain()
     refusal = {
         "event": "subscriptionStatus",
         "status": "error",
@@ -229,11 +230,15 @@ def test_what_the_venue_refuses_or_announces_is_noticed(pipeline) -> None:
         "subscription": {"name": "book", "depth": 10},
     }
     assert pipeline.feed(refusal) == 0
+    line = pipeline.decoder.instruments["A/B"]
+    assert line.live.is_valid
+    pipeline.decoder.on_close(pipeline.ts)
+    assert pipeline.feed(refusal) == 0
     assert pipeline.of(Kind.STATE)[-1]["reason"] == StateReason.VENUE_REFUSED
     assert pipeline.feed({"event": "systemStatus", "status": "maintenance"}) == 0
     assert pipeline.feed({"event": "error", "errorMessage": "Exceeded msg rate"}) == 0
     notices = pipeline.decoder.notices
-    assert len(notices) == 3
+    assert len(notices) == 4
     assert "Currency pair not supported" in notices[0]
 
 
