@@ -83,3 +83,42 @@ def test_readable_rows_are_a_table(captures, tmp_path, capsys) -> None:
     (tmp_path / OKX).symlink_to(captures / OKX)
     assert truth.run(tmp_path, as_json=False) == 0
     assert "okx_v5_books_3instruments" in capsys.readouterr().out
+
+
+def test_a_file_of_a_known_name_with_other_frames_is_judged_by_them(
+    captures, tmp_path, capsys
+) -> None:
+    """What was counted by hand is expected of the recording that was counted, not of its name."""
+    lines = gzip.decompress((captures / ETH).read_bytes()).splitlines(keepends=True)
+    (tmp_path / ETH).write_bytes(gzip.compress(b"".join(lines[:-1])))
+    assert run_verb(["truth", str(tmp_path), "--json"]) == 0
+    assert "checksums, as counted by hand" not in rows(capsys)
+
+
+def test_a_rest_answer_in_a_file_of_its_own_belongs_to_the_frames_of_its_session(
+    captures, tmp_path, capsys
+) -> None:
+    """Books that begin with a REST answer are LIVE, whatever the files are called; without that answer they are not."""
+    for name in ("bitstamp_rest_books", "bitstamp_diffbook_trades"):
+        (tmp_path / f"{name}_x.jsonl.gz").symlink_to(captures / f"{name}.jsonl.gz")
+    assert run_verb(["truth", str(tmp_path), "--json"]) == 0
+    assert rows(capsys)["books live"] == (10, 10, True)
+    (tmp_path / "bitstamp_rest_books_x.jsonl.gz").unlink()
+    assert run_verb(["truth", str(tmp_path), "--json"]) == 1
+    assert rows(capsys)["books live"] == (9, 0, False)
+
+
+def test_a_checksum_of_zero_is_none(tmp_path, capsys) -> None:
+    """OKX sends 0 beside its sequence ids since it gave checksums up: none is expected, the chain is the proof."""
+    lines = b""
+    for previous, number in ((-1, 10), (10, 12), (12, 12), (12, 15)):
+        side = [["8476.9", "415", "0", "13"]] if previous != number else []
+        entry = {"asks": [["8477.1", "7", "0", "1"]], "bids": side, "ts": "1597026383085"}
+        entry |= {"checksum": 0, "prevSeqId": previous, "seqId": number}
+        frame = {"arg": {"channel": "books", "instId": "BTC-USDT"}, "data": [entry]}
+        frame["action"] = "snapshot" if previous < 0 else "update"
+        line = {"ts": 1597026383085000000 + number, "kind": "recv", "url": ""}
+        lines += json.dumps(line | {"data": json.dumps(frame)}).encode() + b"\n"
+    (tmp_path / "okx_new.jsonl").write_bytes(lines)
+    assert run_verb(["truth", str(tmp_path), "--json"]) == 0
+    assert rows(capsys)["checksums that hold"] == (0, 0, True)
