@@ -52,6 +52,8 @@ CAPTURE_LOOK_S = 0.05
 """The same while frames are kept: what has gathered is handed to the disk at each look, before a burst fills both halves."""
 SHOW_S = 0.5
 """How often the worker's heartbeat and gauges are shown, at least; a change in its books is shown at the next look."""
+BEAT_FRAMES = 16
+"""The heartbeat is also shown every so many frames: a backlog that keeps the timers waiting is work, not a hang."""
 BEAT_S = 1.0
 """How often a HEARTBEAT record goes through the pipeline and the decoder's timer runs."""
 SILENCE_S = 5.0
@@ -147,7 +149,10 @@ class Collector:
 
     def on_frame(self, frame: bytes, ts_recv: int) -> Iterable[bytes]:
         """Count and decode one frame."""
-        self._frames_in[0] += 1
+        n = self._frames_in[0] + 1
+        self._frames_in[0] = n
+        if n % BEAT_FRAMES == 0:
+            self.counters.heartbeat()
         self._last_data_ns = ts_recv
         try:
             self._decode(frame, ts_recv)

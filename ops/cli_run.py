@@ -50,9 +50,9 @@ def up(
             show.complain(need.advice)
     if foreground:
         configure_logs()
-        launch.supervise(topology)
+        launch.supervise(topology, config)
         return OK
-    pid = launch.launch(topology)
+    pid = launch.launch(topology, config)
     workers = list(topology.workers())
     if json:
         show.as_json({"instance": topology.instance, "pid": pid, "workers": workers})
@@ -121,9 +121,18 @@ def unsubscribe(
 
 @app.command
 def reload(config: ConfigFile = None, instance: OptionalInstance = None, json: Json = False) -> int:
-    """Read the TOML again: subscriptions change at once; what else has changed is told, and waits for a restart."""
+    """Read the TOML again: subscriptions change at once; what else has changed is told, and waits for a restart.
+
+    Parameters
+    ----------
+    config
+        Default: the one that the instance was started with.
+    """
+    from ops import launch
     from ops.inputs import check_streams, resolve
 
+    if config is None:
+        config = launch.source_of(_state_path(instance or DEFAULT_INSTANCE))
     topology = resolve(load_topology(config, instance=instance))
     check_streams(topology)
     return _ask(topology.instance, "reload", [], json, config=msgspec.to_builtins(topology))

@@ -7,6 +7,7 @@ it is the instance's supervisor, or cannot be; its log goes to `logs/supervisor.
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,8 +19,12 @@ from ops.mem import check_room
 from ops.options import Topology
 from ops.plan import Plan, make_plan
 from ops.supervisor import AlreadyRuns, Supervisor
+from shm.durable import replace_file
 from shm.errors import TickringError
 from shm.worker import configure_logs
+
+_SOURCE = "config.path"
+"""In the run directory: the path of the TOML."""
 
 
 class CannotStart(TickringError):
@@ -39,8 +44,25 @@ def prepare(topology: Topology) -> Plan:
     return plan
 
 
-def launch(topology: Topology) -> int:
-    """Start a detached supervisor and return its pid.
+def remember_source(run_dir: Path, config: str | Path | None) -> None:
+    """Note where an instance's TOML is, so that `reload` reads the same; None: it has none."""
+    note = run_dir / _SOURCE
+    if config is None:
+        note.unlink(missing_ok=True)
+        return
+    replace_file(note, str(Path(config).absolute()).encode())
+
+
+def source_of(state_path: Path) -> Path | None:
+    """Return the TOML that an instance was started with; None: it has none."""
+    try:
+        return Path((state_path / "run" / _SOURCE).read_text())
+    except FileNotFoundError:
+        return None
+
+
+def launch(topology: Topology, config: Path | None = None) -> int:
+    """Start a detached supervisor and return its pid; `config` is the TOML that the topology is of.
 
     Raises:
         AlreadyRuns: the instance is up. CannotStart: what it said. ConfigurationError, NoSpace: before it was tried.
@@ -73,13 +95,16 @@ def launch(topology: Topology) -> int:
         process.wait()
         kind = AlreadyRuns if answer["kind"] == "AlreadyRuns" else CannotStart
         raise kind(answer["error"])
+    remember_source(plan.run_dir, config)
     return int(answer["pid"])
 
 
-def supervise(topology: Topology) -> None:
+def supervise(topology: Topology, config: Path | None = None) -> None:
     """Be the supervisor in this process until it is drained."""
-    supervisor = Supervisor(prepare(resolve(topology)))
+    plan = prepare(resolve(topology))
+    supervisor = Supervisor(plan)
     supervisor.open()
+    remember_source(plan.run_dir, config)
     supervisor.run()
 
 

@@ -278,10 +278,10 @@ class Supervisor:
 
     def _close(self) -> None:
         self._tell()
-        self._keeping.stop()
         for child in self.children.values():
             if child.worker.kind == "collector":
                 salvage(self.plan.instance, child.name)
+        self._keeping.finish()
         kept = reclaim_instance(self.plan.instance)
         if kept:
             self._log.error("regions are kept by a live process", files=kept)

@@ -1,4 +1,5 @@
-"""The supervisor has finished captures looked after, by one process at a time that it starts when there is something to do.
+"""The supervisor has finished captures looked after, by one process at a time that it starts when there is something to do,
+and once more at its own end.
 
 **Failure** A run that fails or is killed is told in the supervisor's log and repeated at the next look; `status` shows what
 the last one could not do.
@@ -20,6 +21,10 @@ LOOK_S = 60.0
 """How often finished files are looked for."""
 RETAIN_S = 3600.0
 """How often age and size are looked at where nothing else is to do."""
+
+
+FINISH_S = 20.0
+"""How long `down` waits for what its collectors have ended."""
 
 
 class Keeping:
@@ -55,7 +60,28 @@ class Keeping:
             self._retain_at_s = now + RETAIN_S
             self._start(spec)
 
-    def stop(self) -> None:
+    def finish(self) -> None:
+        """Have the files that the collectors have just ended looked after too, within FINISH_S; what is not done by then
+        waits for the next `up`.
+        """
+        self._stop()
+        spec = self._plan.keeper
+        try:
+            is_due = spec is not None and Path(spec.folder).is_dir() and has_work(spec)
+        except OSError as error:
+            self._log.error("captured files cannot be looked at", error=str(error))
+            return
+        if spec is None or not is_due:
+            return
+        self._start(spec)
+        assert self._process is not None
+        try:
+            self._process.wait(FINISH_S)
+        except subprocess.TimeoutExpired:
+            self._log.warning("captured files wait for the next start", after_s=FINISH_S)
+        self._stop()
+
+    def _stop(self) -> None:
         """End a run: the next one goes on from there."""
         if self._process is not None:
             self._process.terminate()

@@ -11,11 +11,14 @@ from collector_processes import FIRST_ID, MARKET, WAIT_S, Bench, unaccounted
 
 import shm
 from collectors.collector_spec import CollectorSpec
-from collectors.worker import COUNTERS
+from collectors.decoder import Subscription
+from collectors.rings import Rings
+from collectors.worker import BEAT_FRAMES, COUNTERS, Collector
 from layouts import EVENT, RESTART, SNAPSHOT_BEGIN, InstrumentState, Kind, Mark
 from ops.link import link_facts
+from shm import clock
 from shm.consumer import join
-from shm.counters import read_counters
+from shm.counters import Counters, read_counters
 from shm.errors import ConfigurationError
 from shm.region import ring_name
 
@@ -197,3 +200,28 @@ def test_counter_names_fit_into_their_region() -> None:
     """Names are distinct and short enough to be stored whole."""
     assert len(set(COUNTERS)) == len(COUNTERS)
     assert max(len(name) for name in COUNTERS) < 48
+
+
+def test_a_backlog_of_frames_is_no_hang(bench: Bench, instance) -> None:
+    """While timers wait for a backlog, frames show the heartbeat: not at every one, at every BEAT_FRAMES-th."""
+    spec = CollectorSpec(
+        instance=instance.name,
+        worker="kraken",
+        state_dir=str(instance.state_dir),
+        venue="kraken_v2",
+        url="ws://127.0.0.1:9/",
+        subscriptions=(Subscription("book", ("A/B",), 10),),
+        first_instrument_id=FIRST_ID,
+    )
+    counters = Counters.create(instance.name, "kraken", COUNTERS)
+    rings = Rings(spec)
+    collector = Collector(spec, counters, rings)
+    begin = read_counters(instance.name, "kraken").heartbeat_ns
+    beats = []
+    with clock.replaced(wall=lambda: begin + 1_000 * (len(beats) + 1)):
+        for _ in range(2 * BEAT_FRAMES):
+            collector.on_frame(b'{"channel":"heartbeat"}', begin)
+            beats.append(read_counters(instance.name, "kraken").heartbeat_ns - begin)
+    at = BEAT_FRAMES - 1
+    assert beats == [0] * at + [1_000 * BEAT_FRAMES] * BEAT_FRAMES + [2_000 * BEAT_FRAMES]
+    rings.stop()

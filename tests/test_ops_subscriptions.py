@@ -60,7 +60,9 @@ def _until(instance, **wanted: int) -> dict[str, int]:
 
 
 def test_a_running_instance_collects_more_and_less_and_reads_its_file_again(instance) -> None:
-    """Subscribe, unsubscribe, reload: one process and one link throughout; other changes are told and wait."""
+    """Subscribe, unsubscribe, reload: one process and one link throughout; other changes are told and wait. Reload finds the
+    file that the instance was started with.
+    """
     symbols = ["BTC/USD", "ETH/USD"]
     file = _write(instance, symbols[:1])
     own = ("--instance", instance.name)
@@ -76,7 +78,8 @@ def test_a_running_instance_collects_more_and_less_and_reads_its_file_again(inst
         refused = _tickring("subscribe", "kraken", "candles", "ETH/USD", *own)
         assert refused.returncode != 0
         assert "channel 'candles'; kraken_v2 has" in refused.stderr
-        told = _tickring("reload", "-c", _write(instance, symbols))
+        _write(instance, symbols)
+        told = _tickring("reload", *own)
         assert told.stdout.strip() == "reload: kraken"
         values = _until(instance, books_live=2, books_total=2, reloads=3)
         assert values["reconnects"] == 0

@@ -14,7 +14,7 @@ from wslogs import Feed, clean
 
 import shm
 from layouts import Kind
-from ops.wslog_index import files_in
+from ops.wslog_index import files_in, read_index
 from shm.counters import read_counters
 from shm.registry import files_of
 
@@ -103,7 +103,7 @@ def left_by_an_earlier_run(instance, folder: Path) -> Path:
 
 def test_capture_record_trace_and_the_books(operator: Operator, instance) -> None:
     """One collector by the TOML, killed on the way; another by `record` for a while; a record is traced, the books close,
-    and what an earlier run left is compressed by the supervisor's helper.
+    and what an earlier run left is compressed by the supervisor's helper; what this one ends is, before `down` returns.
     """
     left = left_by_an_earlier_run(instance, operator.state / "wslog")
     operator.up()
@@ -140,6 +140,10 @@ def test_capture_record_trace_and_the_books(operator: Operator, instance) -> Non
     assert any(f"{price}".replace(".", "").rstrip("0") in digits for price in prices)
     assert not left.exists() and left.with_name(left.name + ".zst").exists()
     operator.call("down")
+    for name in ("kraken", "kraken_v1"):
+        folder = operator.state / "wslog" / name
+        kept = {path.name for path in files_in(folder)}
+        assert kept == set(read_index(folder)) and all(each.endswith(".zst") for each in kept)
     checks = operator.checks()
     for name in ("kraken", "kraken_v1"):
         check = checks[f"captured frames of {name}"]
