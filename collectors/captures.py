@@ -156,7 +156,7 @@ class LoggedCapture(Capture):
     ) -> None:
         super().__init__(path, file_index=file_index, tolerate_truncation=tolerate_truncation)
         try:
-            self.log = WsLog(self.path)
+            self.log = WsLog(self.path, tolerate_truncation)
         except WsLogDamaged as error:
             raise CaptureError(self.path, 0, str(error)) from None
 
@@ -173,9 +173,10 @@ class LoggedCapture(Capture):
                     yield Frame(ts, kind, key.decode() if key else url, data, index, number)
         cut = log.cut_bytes + log.scan.damaged_bytes
         truncated = ""
-        if cut or log.scan.missing:
+        if cut or log.scan.missing or log.is_cut:
             missing = sum(last - first + 1 for first, last in log.scan.missing)
             truncated = f"{missing} entries are missing, {log.scan.damaged_bytes} bytes damaged"
+            truncated += ", the compressed data end early" if log.is_cut else ""
         if truncated and not self.tolerate_truncation:
             what = f"{truncated}; read it with tolerate_truncation to take its whole entries"
             raise CaptureError(self.path, number, what)

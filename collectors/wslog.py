@@ -9,6 +9,7 @@ missing are known from their numbers (`missing`). Only a file whose own header i
 **Cost** Entries are found and proved in C, a chunk at a time (bench_wslog_read); memory is one chunk and the longest entry.
 """
 
+import contextlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -226,10 +227,18 @@ class Scan:
 
 
 class WsLog:
-    """One file, whole, compressed, still being written, or cut; each call of `batches` reads it from its start."""
+    """One file, whole, compressed, still being written, or cut; each call of `batches` reads it from its start.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the file.
+        tolerates: of a compressed file that is cut or damaged take what comes before; else WsLogDamaged is raised.
+    """
+
+    def __init__(self, path: Path, tolerates: bool = False) -> None:
         self.path = path
+        self.tolerates = tolerates
+        self.is_cut = False
+        """The last reading ended where compressed data could not be read on."""
         with self._open() as file:
             self.header, self.header_bytes = read_header(file, path)
         self.scan = Scan()
@@ -247,35 +256,62 @@ class WsLog:
             file.read(self.header_bytes)
             while piece := file.read(CHUNK_BYTES):
                 yield from self.scan.feed(piece)
+            self.is_cut = isinstance(file, _Decompressed) and file.is_cut
 
     def _open(self) -> Any:
         if self.path.name.endswith(COMPRESSED):
-            import pyarrow as pa
-
-            return _Decompressed(pa.input_stream(str(self.path), compression="zstd"), self.path)
+            return _Decompressed(self.path, self.tolerates)
         return self.path.open("rb")
 
 
 class _Decompressed:
-    """Reads what a compressed file holds; one that is cut or damaged ends there."""
+    """Reads what a compressed file holds; where it is cut or damaged it ends, or says so."""
 
-    def __init__(self, stream: Any, path: Path) -> None:
-        self._stream = stream
+    def __init__(self, path: Path, tolerates: bool) -> None:
+        self._stream = _inflated(path)
         self._path = path
+        self._tolerates = tolerates
+        self._at = 0
+        self.is_cut = False
 
     def read(self, n_bytes: int) -> bytes:
+        if self.is_cut:
+            return b""
         try:
-            return bytes(self._stream.read(n_bytes))
+            piece = bytes(self._stream.read(n_bytes))
         except OSError as error:
-            raise WsLogDamaged(
-                f"{self._path}: the compressed data is damaged ({error}); take the copy, if there is one"
-            ) from None
+            if not self._tolerates:
+                raise WsLogDamaged(
+                    f"{self._path}: the compressed data is damaged ({error}); take the copy, if there is one"
+                ) from None
+            self.is_cut = True
+            piece = self._last_bytes(n_bytes)
+        self._at += len(piece)
+        return piece
+
+    def _last_bytes(self, most: int) -> bytes:
+        """Return what comes before the damage, byte by byte: a read that fails gives nothing of what it had."""
+        last = bytearray()
+        with _inflated(self._path) as again:
+            skipped = 0
+            while skipped < self._at:
+                skipped += len(again.read(min(CHUNK_BYTES, self._at - skipped)))
+            with contextlib.suppress(OSError):
+                while len(last) < most and (byte := again.read(1)):
+                    last += byte
+        return bytes(last)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stream.close()
+
+
+def _inflated(path: Path) -> Any:
+    import pyarrow as pa  # large, and only compressed files need it
+
+    return pa.input_stream(str(path), compression="zstd")
 
 
 def is_wslog(path: Path) -> bool:

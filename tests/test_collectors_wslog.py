@@ -5,6 +5,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from wslogs import ENTRY, Feed, clean, entries_of, frames, parse, read
 
@@ -144,6 +145,33 @@ def test_a_wslog_is_a_recording(log) -> None:
     capture = open_captures([path], tolerate_truncation=True)[0]
     assert len(list(capture)) < len(found)
     assert capture.ending is not None and capture.ending.cut_bytes > 0
+
+
+def test_a_compressed_file_that_is_cut_gives_what_comes_before(feed: Feed, tmp_path: Path) -> None:
+    """zstd hands out blocks: every whole entry of the blocks that are there, at any cut; refused where it is not tolerated."""
+    rng = random.Random(5)
+    texts = [rng.randbytes(400).hex().encode() for _ in range(800)]
+    for text in texts:
+        feed.take(text)
+    feed.end()
+    (plain,) = feed.files()
+    whole = pa.compress(plain.read_bytes(), codec="zstd", asbytes=True)
+    path = tmp_path / (plain.name + ".zst")
+    counts = []
+    for eighth in (3, 5, 7, 8):
+        path.write_bytes(whole[: len(whole) * eighth // 8 - 1])
+        with pytest.raises((CaptureError, WsLogDamaged), match="compressed data is damaged"):
+            list(open_captures([path])[0])
+        (capture,) = open_captures([path], tolerate_truncation=True)
+        found = [f.data for f in capture if f.kind == "recv"]
+        assert found == texts[: len(found)]
+        assert capture.ending is not None and "end early" in capture.ending.truncated
+        counts.append(len(found))
+    assert counts == sorted(counts) and counts[0] > 100
+    path.write_bytes(whole)
+    (capture,) = open_captures([path], tolerate_truncation=True)
+    assert len(list(capture)) == len(texts)
+    assert capture.ending is not None and not capture.ending.truncated
 
 
 def test_other_files_are_refused_in_words(tmp_path: Path) -> None:
