@@ -26,12 +26,12 @@ from typing import Annotated, BinaryIO, Literal, NamedTuple
 import msgspec
 
 from collectors.wslog import WsLog, WsLogDamaged, is_wslog
-from layouts import Entry
+from layouts import Entry, GapReason
 from shm.errors import TickringError
 
 Kind = Literal["open", "sent", "recv", "rest"]
 LoggedKind = Literal["start", "close", "timer", "republish", "too_large", "silence", "subscribe"]
-"""What only a .wslog tells: see `layouts.wslog.Entry`."""
+"""What a .wslog tells: see `layouts.wslog.Entry`; of JSON lines "close" alone, where a link was opened anew."""
 
 CHUNK_BYTES = 256 * 1024
 # The largest snapshot recorded so far is 4 MB; a line beyond this is a damaged file, not a frame.
@@ -102,6 +102,9 @@ class Capture:
 
     def __iter__(self) -> Iterator[Frame]:
         self.ending = None
+        return _with_closes(self._lines())
+
+    def _lines(self) -> Iterator[Frame]:
         decode = msgspec.json.Decoder(_Line).decode
         chunks = _Chunks(self.path)
         number = 0
@@ -142,6 +145,23 @@ class Capture:
             what = f"{error}; the line starts {shown!r}"
             raise CaptureError(self.path, number, what) from None
         return Frame(line.ts, line.kind, line.url, line.data.encode(), self.file_index, number)
+
+
+def _with_closes(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Put a "close" before an "open" of the one address that is open already and was heard since: its link was lost. Links
+    that were open side by side, whose lines stand one after the other, show by their times.
+    """
+    opened = ""
+    is_alone, heard_ts = True, -1
+    for frame in frames:
+        if frame.kind == "recv":
+            heard_ts = max(heard_ts, frame.ts)
+        elif frame.kind == "open":
+            is_alone = is_alone and opened in ("", frame.url)
+            if is_alone and opened and 0 <= heard_ts <= frame.ts:
+                yield frame._replace(kind="close", data=b"%d" % GapReason.DISCONNECT)
+            opened = frame.url
+        yield frame
 
 
 class LoggedCapture(Capture):

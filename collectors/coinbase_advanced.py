@@ -208,6 +208,11 @@ class CoinbaseAdvanced(FeedDecoder):
         self.outbox.append(self.ping())
         self._expected = _UNKNOWN
 
+    def on_close(self, ts: int) -> None:
+        """The link is gone, and its numbers with it."""
+        super().on_close(ts)
+        self._expected = _UNKNOWN
+
     def subscribe_frames(self, wanted: Subscription) -> list[bytes]:
         """Return the frame that asks for a subscription."""
         return [_request("subscribe", wanted)]

@@ -95,7 +95,7 @@ class Recording:
         """Yield what has to be played: of JSON lines what came, of .wslog files every call that the collector made."""
         try:
             for frame in merge(self.captures):
-                if frame.kind in _COUNTED or (
+                if frame.kind in (*_COUNTED, "close") or (
                     frame.file_index < self._logged and frame.kind != "sent"
                 ):
                     yield frame

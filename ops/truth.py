@@ -199,10 +199,13 @@ class _Replayed(NamedTuple):
 
 def _read_off(recording: Recording, venue: str) -> dict[str, int]:
     """Count in the frames themselves what the decoder must come to."""
-    own = {"frames": 0, "checksums_ok": 0, "breaks": 0}
+    own = {"frames": 0, "checksums_ok": 0, "breaks": 0, "closes": 0}
     checksum, sequence = _CHECKSUM.get(venue), _SEQUENCE.get(venue)
     last = None
     for frame in recording.frames():
+        if frame.kind == "close":
+            own["closes"] += 1
+            last = None
         if frame.kind != "recv":
             continue
         own["frames"] += 1
@@ -229,7 +232,7 @@ def _truths(run: _Replayed, own: dict[str, int], known: dict[str, int]) -> Itera
     yield line("frames refused", 0, rejected)
     if run.venue in _SEQUENCE:
         yield line("breaks of the connection's sequence", 0, own["breaks"])
-    yield line("gaps told", 0, run.books.gaps)
+    yield line("gaps told", None if own["closes"] else 0, run.books.gaps)
     published = run.player.events.producer.next_seq - 1
     yield line("records in the ring, all read", published, run.books.records)
     yield line("books live", decoder.books_total, decoder.books_live)

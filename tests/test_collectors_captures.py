@@ -186,3 +186,22 @@ def test_find_captures_obeys_the_environment(
     monkeypatch.delenv("TICKRING_CAPTURES")
     found = find_captures()
     assert found is None or found.name == "captures"
+
+
+def test_a_link_that_is_opened_anew_was_lost_before(tmp_path: Path) -> None:
+    """ "close" stands before the second "open" of an address; not where two links of it were open side by side, nor where
+    another address was opened, nor before anything was heard.
+    """
+
+    def kinds(*lines: bytes) -> list[str]:
+        return [frame.kind for frame in Capture(written(tmp_path, "a.jsonl", *lines))]
+
+    first, heard = moment(1, "", "open"), moment(5)
+    assert kinds(first, heard, moment(6, "", "open"), moment(7)) == [
+        *("open", "recv", "close", "open", "recv")
+    ]
+    assert kinds(first, heard, moment(5, "", "open")).count("close") == 1
+    assert kinds(first, heard, moment(4, "", "open"), moment(7)).count("close") == 0
+    assert kinds(first, moment(6, "", "open"), heard).count("close") == 0
+    other = moment(6, "", "open").replace(b"ws://venue", b"ws://other")
+    assert kinds(first, heard, other, moment(7, "", "open")).count("close") == 0

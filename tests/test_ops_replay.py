@@ -234,3 +234,45 @@ def test_two_replays_compute_the_same_features(captures, tmp_path: Path) -> None
     for name in tables[0].column_names:
         ours, theirs = (table[name].to_numpy() for table in tables)
         np.testing.assert_array_equal(ours, theirs, err_msg=name)
+
+
+def test_a_link_lost_in_a_recording_costs_what_it_cost_live(tmp_path: Path) -> None:
+    """Bitstamp numbers nothing: after a link opened anew its book waits for the REST answer, and holds what that says and what
+    followed it, nothing of before; the GAP is told.
+    """
+
+    def diff(number: int, price: str) -> str:
+        levels = {"microtimestamp": str(number), "bids": [[price, "1"]], "asks": []}
+        return json.dumps({"event": "data", "channel": "diff_order_book_ab", "data": levels})
+
+    def answer(number: int, price: str) -> str:
+        return json.dumps(
+            {"microtimestamp": str(number), "bids": [[price, "1"]], "asks": [["200", "1"]]}
+        )
+
+    lines = [
+        *(
+            ("open", ""),
+            ("recv", diff(10, "100")),
+            ("rest", answer(5, "99")),
+            ("recv", diff(20, "98")),
+        ),
+        *(
+            ("open", ""),
+            ("recv", diff(90, "97")),
+            ("rest", answer(80, "95")),
+            ("recv", diff(99, "94")),
+        ),
+    ]
+    url = {"rest": "https://www.bitstamp.net/api/v2/order_book/ab/"}
+    path = tmp_path / "bitstamp.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"ts": n, "kind": kind, "url": url.get(kind, "wss://ws"), "data": data})
+            + "\n"
+            for n, (kind, data) in enumerate(lines, 1)
+        )
+    )
+    report, _ = replay.play([path], "bitstamp")
+    assert [price for price, _ in report.books["ab"].bids] == ["97", "95", "94"]
+    assert (report.gaps, report.unaccounted, report.frames) == (1, 0, 4)
