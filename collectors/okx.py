@@ -11,7 +11,8 @@ The checksum covers the 25 best levels, bid and ask in turn, each "price:qty" as
 
 **Choices** `prevSeqId` must be the `seqId` before it; one that restates it with nothing changed is a heartbeat. Without
 ids a frame that repeats the last byte for byte is a duplicate, and one with an older `ts` breaks the book. A
-checksum of 0 beside ids is none (later feeds send it so). `side` is the taker's: buys print at the ask.
+checksum of 0 beside ids is none (later feeds send it so). `trades` adds up the fills of a taker at a price, `trades-all` does
+not: where a recording holds both, the one that comes first is published. `side` is the taker's: buys print at the ask.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -142,7 +143,7 @@ _RULES_PATH = "/api/v5/public/instruments"
 class OkxLine(FeedLine):
     """An instrument whose frames may be unnumbered."""
 
-    __slots__ = ("frame", "newest")
+    __slots__ = ("frame", "newest", "trade_channel")
 
     def __init__(self, instrument: Instrument, outlet: Outlet, index: int) -> None:
         super().__init__(instrument, outlet, index)
@@ -151,6 +152,8 @@ class OkxLine(FeedLine):
         """The last frame, where frames have no numbers."""
         self.newest = 0
         """Its time in ms."""
+        self.trade_channel = ""
+        """Which of the trade channels is published."""
 
 
 class Okx(FeedDecoder):
@@ -279,13 +282,17 @@ class Okx(FeedDecoder):
     # ---- trades, and everything else ----
 
     def _trades(self, message: _Trades, ts: int) -> int:
-        if message.arg.channel not in _TRADES:
+        channel = message.arg.channel
+        if channel not in _TRADES:
             return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
         unknown = False
         for trade in message.data:
-            line = self._line(trade.symbol)
-            if line is None:
+            if self._line(trade.symbol) is None:
                 unknown = True
+                continue
+            line = self.instruments[trade.symbol]
+            line.trade_channel = line.trade_channel or channel
+            if line.trade_channel != channel:
                 continue
             side = _TAKER_SIDES[trade.side]
             status = self._stage(line, 0, trade.px, trade.sz, trade.ts, trade.trade_id, side, ts)

@@ -344,3 +344,17 @@ def test_a_bitstamp_pair_with_a_dash_gets_its_snapshot() -> None:
     assert pipeline.decoder.rest_response(url, body, pipeline.ts)
     assert pipeline.decoder.books_live == 1
     pipeline.close()
+
+
+def test_of_two_channels_with_the_same_trades_one_is_published() -> None:
+    """OKX adds fills up in `trades` and lists each in `trades-all`: nothing is there twice, whatever the ids say."""
+    pipeline = pipeline_of("okx")
+    frame = (
+        '{"arg":{"channel":"%s","instId":"X"},"data":[{"instId":"X","tradeId":"%d","px":"42","sz":"%d","side":"buy",'
+        '"ts":"1630048897897"}]}'
+    )
+    told = (("trades", 5, 3), ("trades-all", 6, 1), ("trades-all", 7, 2), ("trades", 7, 3))
+    assert [pipeline.feed(frame % each) for each in told] == [0] * 4
+    assert pipeline.of(Kind.TRADE)["trade_id"].tolist() == [5, 7]
+    assert pipeline.of(Kind.TRADE)["qty"].tolist() == [3, 3]
+    pipeline.close()
