@@ -1,9 +1,12 @@
 """What cannot be computed is refused with the argument, its value, the limit and the remedy; nothing crashes."""
 
 import math
+from datetime import datetime
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from indicator_cases import Bars, market
 
@@ -127,6 +130,27 @@ def test_strided_and_mapped_series_are_taken(name: str, tmp_path: Any) -> None:
         mapped[n] = np.load(tmp_path / f"{n}.npy", mmap_mode="c")
     for other in (strided, mapped):
         np.testing.assert_array_equal(run(name, other), wanted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_series_of_polars_or_pandas_is_taken(name: str) -> None:
+    """Numbers of any type, nulls as NaN; an array comes back."""
+    found = market(120, seed=6)
+    wanted = run(name, found)
+    for make in (pl.Series, pd.Series):
+        taken = run(name, {n: make(values) for n, values in found.items()})
+        np.testing.assert_array_equal(taken, wanted)
+    whole = sma(np.array([math.nan, 1.0, 2.0, 3.0]), 2)
+    np.testing.assert_array_equal(sma(pl.Series([None, 1, 2, 3]), 2), whole)
+    np.testing.assert_array_equal(sma(pd.Series([None, 1, 2, 3]), 2), whole)
+
+
+@pytest.mark.parametrize("values", [["1.5"], [True], [datetime(2026, 1, 2)]])
+def test_a_series_without_numbers_is_refused(values: list[Any]) -> None:
+    """Text, truth values and times are no prices, also where numpy could make numbers of them."""
+    for make in (pl.Series, pd.Series):
+        with pytest.raises(ValueError, match=r"^real is a Series of .*expected numbers: cast"):
+            sma(make(values), 1)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e38, "x", None])

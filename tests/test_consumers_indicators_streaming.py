@@ -95,14 +95,24 @@ def test_a_copy_of_the_state_is_a_checkpoint(case: Case) -> None:
 
 @cases
 def test_a_gap_within_the_series_is_the_same_in_both(case: Case) -> None:
-    """NaN and infinity after the start: whatever follows, batch and stream say the same."""
+    """NaN and infinity within, infinity as the first row: whatever follows, batch and stream say the same."""
     found = market(ROWS, seed=47)
-    for at, value in ((120, math.nan), (400, math.inf)):
+    for at, value in ((120, math.nan), (400, math.inf), (0, math.inf), (0, -math.inf)):
         changed = {name: values.copy() for name, values in found.items() if name != "real"}
         for values in changed.values():
             values[at] = value
         whole = changed | {"real": changed["close"]}
         assert same(case.stream(whole, case.state), case.batch(whole))
+
+
+@pytest.mark.parametrize("absent", ["high", "low"])
+def test_an_adx_without_a_range_is_nan_from_there_on(absent: str) -> None:
+    """A high or low that is NaN is not passed over as a bar without movement."""
+    found = market(90, seed=48)
+    found[absent][50] = math.nan
+    values = INDICATORS["adx"].batch(found["high"], found["low"], found["close"])
+    assert not np.isnan(values[27:50]).any()
+    assert np.isnan(values[50:]).all()
 
 
 @pytest.mark.parametrize("name", INDICATORS)

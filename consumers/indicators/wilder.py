@@ -61,7 +61,9 @@ def rsi_step(state: Floats, real: float) -> float:
     if states.takes(memory, len(state), RSI, np.isnan(real)):
         rows, length = memory[ROWS], memory[_TIMEPERIOD]
         inverse = 1.0 / length
-        gain, loss = _gain_and_loss(real, memory[_REAL] if rows > 0.0 else real)
+        gain = loss = 0.0
+        if rows > 0.0:
+            gain, loss = _gain_and_loss(real, memory[_REAL])
         if rows > length:
             gain, loss = _wilder_pair(memory[_GAIN], memory[_LOSS], gain, loss, inverse)
         else:
@@ -201,7 +203,12 @@ def _directed(
 
 @part
 def _index(plus: float, minus: float, reach: float) -> float:
-    """Give the directional movement index, 0 to 100; -1 says that there is no direction."""
+    """Give the directional movement index, 0 to 100; -1 says that there is no direction.
+
+    A high or low that is NaN is no movement, but from then on no range either: NaN.
+    """
+    if np.isnan(reach):
+        return np.nan
     both = plus + minus
     if both <= 0.0 or both < _NO_DIRECTION * reach:
         return -1.0
