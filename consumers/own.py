@@ -23,11 +23,11 @@
 
     VWAP = OwnConsumer(kernel, STATE, OUT)
 
-and in the TOML, which makes a ring `vwap.rows` of it:
+and in the TOML beside it, which makes a ring `vwap.rows` of it:
 
     [consumers.vwap]
-    consumer = "my_vwap:VWAP"
-    inputs = ["kraken.events"]
+    consumer = "my_vwap:VWAP"                 # folder = "..." where the module is elsewhere, and not installed
+    inputs = ["*.events"]
 
 Given: batches, the cursor, checkpoints, restart without a row twice or missing, heartbeat, counters, pinning. The
 same `OwnComputation` runs over recorded records: `OwnComputation(VWAP).process(records)`.
@@ -42,6 +42,7 @@ import hashlib
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,6 +130,8 @@ class OwnComputation:
         self.states = np.zeros(_IDS, consumer.state)
         """By instrument_id. Pages are taken when they are first written."""
         self.identity = _identity(consumer)
+        self._rows_per_record = consumer.rows_per_record
+        self._name = f"{consumer.kernel.__module__}.{consumer.kernel.__qualname__}"
         self._last_id = 0
 
     @property
@@ -137,11 +140,25 @@ class OwnComputation:
         return {}
 
     def warm_up(self) -> None:
-        """Compile the kernel for records that may be written and for records that may not."""
+        """Compile the kernel for records that may be written and for records that may not.
+
+        Raises:
+            ConfigurationError: it is not jitted, does not compile, or answers no number.
+        """
+        if not hasattr(self._kernel, "py_func"):
+            raise ConfigurationError(f"{self._name}: the kernel is not compiled; put @jit on it")
+        code = self._kernel.py_func.__code__
+        at = f"{code.co_filename}:{code.co_firstlineno}"
         for writable in (True, False):
             records = np.zeros(0, EVENT)
             records.flags.writeable = writable
-            self._kernel(self.states, records, self.rows)
+            try:
+                made = self._kernel(self.states, records, self.rows)
+            except Exception as error:  # numba refuses with errors of many kinds
+                raise ConfigurationError(
+                    f"{self._name}: for (states, records, out) it does not compile: {_told(error, at)}"
+                ) from error
+            self._checked(made, 0)
 
     def process(self, records: np.ndarray, epoch: int = 1) -> np.ndarray:
         """Return a copy of the rows that these EVENT records cause."""
@@ -182,8 +199,18 @@ class OwnComputation:
 
     def _take(self, records: np.ndarray, epoch: int) -> int:
         self._last_id = max(self._last_id, int(records["instrument_id"].max(initial=0)))
-        made = int(self._kernel(self.states, records, self.rows))
+        made = self._checked(self._kernel(self.states, records, self.rows), len(records))
         self.rows["source_epoch"][:made] = epoch
+        return made
+
+    def _checked(self, made: object, records: int) -> int:
+        """Hold what the kernel answered against what it may: a row too many would be read from beyond `rows`."""
+        limit = records * self._rows_per_record
+        if not isinstance(made, int) or not 0 <= made <= limit:
+            raise ConfigurationError(
+                f"{self._name}: the kernel answered {made!r} for {records} records; the number of rows that it made "
+                f"expected, 0 to {limit} (rows_per_record is {self._rows_per_record})"
+            )
         return made
 
 
@@ -208,11 +235,22 @@ def find_consumer(where: str, folder: str = "") -> OwnConsumer:
     if folder and folder not in sys.path:
         sys.path.insert(0, str(Path(folder).expanduser()))
     try:
-        found = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == module_name:
+            told = (
+                f"{error} in {folder or 'the environment'}; put it there, name its folder with "
+                "`folder`, or install it"
+            )
+        else:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            told = f"importing it failed: {_told(error, f'{frame.filename}:{frame.lineno}')}"
+        raise ConfigurationError(f'consumer = "{where}": {told}') from error
+    found = getattr(module, name, None)
+    if found is None:
         raise ConfigurationError(
-            f'consumer = "{where}": {error}; name its folder with `folder`, or install it'
-        ) from error
+            f'consumer = "{where}": {module.__file__} has no {name}; an OwnConsumer of that name expected'
+        )
     if not isinstance(found, OwnConsumer):
         raise ConfigurationError(
             f'consumer = "{where}" is a {type(found).__name__}; an OwnConsumer expected'
@@ -230,6 +268,12 @@ def main(spec: OwnSpec) -> int:
         return computation
 
     return run_stateful(spec, make, RING)
+
+
+def _told(error: Exception, at: str) -> str:
+    """Say in one line what went wrong in somebody's module, and where."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:3])} ({at})"
 
 
 def _identity(consumer: OwnConsumer) -> str:

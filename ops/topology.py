@@ -60,7 +60,7 @@ def load_topology(path: str | Path | None = None, **overrides: Any) -> Topology:
     """Return the topology of a TOML file laid over the defaults; None: the defaults.
 
     Args:
-        path: the user's file.
+        path: the user's file; a relative `folder` of an own consumer is taken from where it is.
         overrides: top-level keys that the command line sets, e.g. instance; None is left out.
 
     Raises:
@@ -68,7 +68,16 @@ def load_topology(path: str | Path | None = None, **overrides: Any) -> Topology:
     """
     table = _read(Path(path)) if path else {}
     table |= {key: value for key, value in overrides.items() if value is not None}
-    return parse_topology(table, str(path) if path else "the configuration")
+    topology = parse_topology(table, str(path) if path else "the configuration")
+    if path is None:
+        return topology
+    # The supervisor runs elsewhere: only here is it known where the file, and what lies beside it, is.
+    here = Path(path).absolute().parent
+    own = {
+        name: msgspec.structs.replace(options, folder=str(here / Path(options.folder).expanduser()))
+        for name, options in topology.consumers.items()
+    }
+    return msgspec.structs.replace(topology, consumers=own)
 
 
 def parse_topology(table: dict[str, Any], source: str) -> Topology:

@@ -137,6 +137,65 @@ def test_a_name_that_leads_nowhere_is_a_clear_error(
         find_consumer(where)
 
 
+FAULTS = [
+    (
+        "import numpy as np",
+        "import numpy as np, not_there",
+        r"importing it failed: .*not_there.*:1\)",
+    ),
+    ("n += 1", "n +=", r"importing it failed: SyntaxError.*line 19"),
+    ("@jit", "", "is not compiled; put @jit on it"),
+    (
+        "(states, records, out)",
+        "(states, records)",
+        r"does not compile: TypeError.*expected 2.*:9\)",
+    ),
+    ("state.value +=", "state.valu +=", r"does not compile: KeyError: 'valu' \(.*:9\)"),
+    ("return n", "pass", "answered None for 0 records"),
+    ("return n", "return n * 1.0", r"answered 0\.0 for 0 records"),
+    (
+        "return n",
+        "return len(records) + 1",
+        r"answered 1 for 0 records.*, 0 to 0 \(rows_per_record is 1\)",
+    ),
+    ("return n", "return n - 1", "answered -1 for 0 records"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "told"), FAULTS, ids=[each[1] for each in FAULTS])
+def test_a_faulty_kernel_is_told_before_the_first_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: str, wrong: str, told: str
+) -> None:
+    """What is wrong and where; a restart would not help, so the worker ends for good (exit status 2)."""
+    text = example()
+    assert right in text
+    (tmp_path / "faulty.py").write_text(text.replace(right, wrong, 1))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        with pytest.raises(ConfigurationError, match=told):
+            OwnComputation(find_consumer("faulty:VWAP", str(tmp_path))).warm_up()
+    finally:
+        sys.modules.pop("faulty", None)
+
+
+@pytest.mark.parametrize("wrong", ["return n + (n > 0)", "return -n"])
+def test_an_answer_beyond_the_rows_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    """One row more than the records may make, or fewer than none: rows from beyond would be published."""
+    (tmp_path / "faulty.py").write_text(example().replace("return n", wrong))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        computation = OwnComputation(find_consumer("faulty:VWAP", str(tmp_path)))
+        computation.warm_up()
+        records = market()
+        trades = records[records["kind"] == Kind.TRADE][:5]
+        with pytest.raises(ConfigurationError, match=r"answered -?\d for 5 records.*, 0 to 5"):
+            computation.process(trades)
+    finally:
+        sys.modules.pop("faulty", None)
+
+
 def test_an_output_layout_is_checked() -> None:
     """Whole cache lines; a misaligned, doubled or treacherous field is refused."""
     layout = output_layout("X", ("a", "<f8"), ("b", "<i4"))
