@@ -3,9 +3,8 @@
 
 from layouts import BAR, BarKind, Kind
 from layouts.bar import FRAMES, MILLIONTHS
+from layouts.scales import scale_of
 
-_PRICES = ("open", "high", "low", "close", "vwap")
-_VOLUMES = ("volume", "buy_volume", "sell_volume")
 _LEFT_OUT = ("stamp", "kind", "marks", "source_index", "source_count", "value_low", "value_high")
 
 
@@ -13,7 +12,7 @@ def bars_view(price: str) -> str:
     """Return the statement that makes it over `bar_records` and `scales`; price "float" or "fixed" (the ring's integers)."""
     columns = []
     for name in BAR.names or ():
-        scale = "price_scale" if name in _PRICES else "qty_scale" if name in _VOLUMES else ""
+        scale = scale_of(BAR, name)
         if scale and price == "float":
             columns.append(f"b.{name} / pow(10, s.{scale}) AS {name}")
         elif name not in _LEFT_OUT:

@@ -140,7 +140,7 @@ def verify_day(
     wanted = int(np.datetime64(day, "ns").astype(np.int64)) // _DAY_NS
     run_of = dict(connection.execute("SELECT DISTINCT epoch, run FROM events").fetchall())
     causes = connection.execute(
-        "SELECT DISTINCT run, source_epoch FROM features WHERE day = ? AND source_epoch > 0 ORDER BY ALL",
+        "SELECT DISTINCT run, source_epoch FROM feature_records WHERE day = ? AND source_epoch > 0 ORDER BY ALL",
         [day],
     ).fetchall()
     epochs_of: dict[tuple[str, str], list[int]] = {}
@@ -170,7 +170,7 @@ def verify_recording(
     """
     report = VerifyReport()
     if not run:
-        newest = "SELECT run FROM features ORDER BY epoch DESC, seq DESC LIMIT 1"
+        newest = "SELECT run FROM feature_records ORDER BY epoch DESC, seq DESC LIMIT 1"
         run = next((each for (each,) in connection.execute(newest).fetchall()), "")
     connection.execute(f"CREATE TEMP VIEW replayed AS SELECT * FROM read_parquet('{replayed}')")
     symbols = connection.execute("SELECT DISTINCT symbol FROM replayed ORDER BY 1").fetchall()
@@ -179,7 +179,7 @@ def verify_recording(
         of_symbol = "SELECT DISTINCT instrument_id FROM scales WHERE symbol = ?"
         published = _rows(
             connection,
-            f"FROM features WHERE run = ? AND kind = {int(Kind.FEATURES)} AND instrument_id IN ({of_symbol})",
+            f"FROM feature_records WHERE run = ? AND kind = {int(Kind.FEATURES)} AND instrument_id IN ({of_symbol})",
             [run, symbol],
         )
         computed = _rows(
@@ -211,9 +211,11 @@ def _verify_run(
         )
     named = ", ".join(map(str, epochs))
     upto = f"source_epoch IN ({named}) AND kind <> {int(Kind.RESTART)} AND run = ?"
-    published = _rows(connection, f"FROM features WHERE {upto} AND source_seq <= {whole_to}", [run])
+    published = _rows(
+        connection, f"FROM feature_records WHERE {upto} AND source_seq <= {whole_to}", [run]
+    )
     report.unverified += connection.execute(
-        f"SELECT count(*) FROM features WHERE {upto} AND source_seq > {whole_to}", [run]
+        f"SELECT count(*) FROM feature_records WHERE {upto} AND source_seq > {whole_to}", [run]
     ).fetchall()[0][0]
     walk = _Walk(report, f"run {events_run[:8]}", ("source_seq", "source_index"), _LIVE_ONLY)
     computed = _computed(connection, events_run, whole_to)
@@ -301,7 +303,7 @@ def _whole_to(connection: duckdb.DuckDBPyConnection, run: str) -> int:
 
 
 def _count(connection: duckdb.DuckDBPyConnection, run: str, epoch: int, day: str) -> int:
-    query = "SELECT count(*) FROM features WHERE run = ? AND source_epoch = ? AND day = ?"
+    query = "SELECT count(*) FROM feature_records WHERE run = ? AND source_epoch = ? AND day = ?"
     return int(connection.execute(query, [run, epoch, day]).fetchall()[0][0])
 
 

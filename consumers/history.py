@@ -3,12 +3,12 @@
     from consumers import history
     history.sql("select symbol, avg(price) from trades where day >= '2026-11-01' group by symbol").df()
 
-**Layout** `events`, `books`, `features`, `instruments`, `orders`, `positions`, `exposures`, `bar_records`: every record of
-the rings of that layout, under the ring's own column names, with `ring`, `run` (the ring's incarnation), `epoch`, `seq` and
-`day` (UTC date of ts_event, of ts_recv where the venue gives no time). `trades`, `quotes`, `levels`, `gaps`, `states`: the
-events of that kind with the words' names (layouts.event), `venue`, `symbol`, `side` (+1, -1, 0) and the scales; `bars`: the
-bars with `series` (`1m`, `tick_100`, ...: layouts.bar), `venue`, `symbol` and the scales. Prices and quantities are
-float64, or with price="fixed" as the ring's integers (value = integer / 10**price_scale).
+**Layout** `trades`, `quotes`, `levels`, `gaps`, `states`: the events of that kind with the words' names (layouts.event);
+`bars`: the bars with `series` (`1m`, `tick_100`, ...: layouts.bar); `features`, `orders`, `positions`, `decisions`, `controls`,
+`exposures`: their rings' records (consumers.record_views). Each has `venue`, `symbol`, `side` (+1, -1, 0), the scales,
+`ring`, `run` (the ring's incarnation), `epoch`, `seq`, `day` (UTC date of ts_event, of ts_recv where the venue gives no time).
+Prices and quantities are float64, or with price="fixed" the ring's integers (value = integer / 10**price_scale). `events`,
+`books`, `instruments`, `bar_records`, `feature_records`, ...: every record, heartbeats too, as it is in the ring.
 
 **Why it is right** What is published is read from Parquet, what is journaled and not published from the journals,
 what comes after that from the rings: the three are cut at seqs of the same incarnation. The manifest is read again
@@ -31,7 +31,8 @@ from consumers.bar_view import bars_view
 from consumers.journal import SUFFIX, Contents, JournalDamaged, JournalHeader, read_journal
 from consumers.manifest import Row, live_files, read_manifest
 from consumers.parquet_store import layout_hash, to_table
-from layouts import EVENT_VIEWS, LAYOUTS, Kind, Mark, describe
+from consumers.record_views import RECORD_VIEWS, SIDE, STATE, record_view
+from layouts import EVENT_VIEWS, LAYOUTS, Kind, describe
 from shm.errors import AttachError, ConfigurationError, TickringError
 from shm.reader import open_reader
 from shm.registry import DEFAULT_INSTANCE, default_state_dir, read_instance, ring_names
@@ -40,12 +41,9 @@ _TRIES = 20
 _VIEWS = {
     "events": "event",
     "books": "book",
-    "features": "features",
     "instruments": "instrument",
-    "orders": "order",
-    "positions": "position",
-    "exposures": "exposure",
     "bar_records": "bar",
+    **{view.records: view.layout for view in RECORD_VIEWS.values()},
 }
 _EVENT_VIEWS = {
     "trades": Kind.TRADE,
@@ -107,6 +105,8 @@ def connect(
     for view, kind in _EVENT_VIEWS.items():
         connection.execute(_event_view(view, kind, price))
     connection.execute(bars_view(price))
+    for view in RECORD_VIEWS:
+        connection.execute(record_view(view, price))
     return connection
 
 
@@ -216,10 +216,14 @@ def _quoted(text: str) -> str:
 
 
 def _make_scales(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make `scales`, one row per version of an instrument, and `versions`, which was in force from which seq on."""
+    """Make `scales`, one row per version of an instrument, `names`, one per instrument, and `versions`: in force since when."""
     connection.execute(
         "CREATE TABLE scales AS SELECT DISTINCT ON (instrument_id, version) instrument_id, version, venue, symbol, "
         "price_scale, qty_scale FROM instruments ORDER BY instrument_id, version, epoch DESC, seq DESC"
+    )
+    connection.execute(
+        "CREATE TABLE names AS SELECT DISTINCT ON (instrument_id) instrument_id, venue, symbol FROM scales "
+        "ORDER BY instrument_id, version DESC"
     )
     kinds = ", ".join(str(int(kind)) for kind in _VERSIONED)
     connection.execute(
@@ -235,18 +239,17 @@ def _event_view(view: str, kind: Kind, price: Price) -> str:
     words = []
     for i, name in enumerate(dtype.names[-4:]):
         scale = "price_scale" if "price" in name else "qty_scale" if "qty" in name else ""
-        value = f"e.word_{i}"
+        value = f"r.word_{i}"
         if scale and price == "float":
             value = f"{value} / pow(10, s.{scale})"
         words.append(f"{value} AS {name}")
-    side = f"(CASE e.marks & {int(Mark.SIDE_MASK)} WHEN {int(Mark.BUY)} THEN 1 WHEN {int(Mark.SELL)} THEN -1 ELSE 0 END)"
     return (
-        f"CREATE VIEW {view} AS SELECT e.day, e.ring, e.run, e.epoch, e.seq, e.ts_event, e.ts_recv, "
-        f"e.publish_delta_ns, e.instrument_id, s.venue, s.symbol, e.marks, e.marks & {int(Mark.STATE_MASK)} AS book_state, "
-        f"{side}::TINYINT AS side, {', '.join(words)}, s.price_scale, s.qty_scale "
-        "FROM events e ASOF LEFT JOIN versions v "
-        "ON e.run = v.run AND e.instrument_id = v.instrument_id AND e.seq >= v.seq "
-        "LEFT JOIN scales s ON s.instrument_id = e.instrument_id AND s.version = coalesce(v.version, "
-        "(SELECT max(version) FROM scales n WHERE n.instrument_id = e.instrument_id)) "
-        f"WHERE e.kind = {int(kind)}"
+        f"CREATE VIEW {view} AS SELECT r.day, r.ring, r.run, r.epoch, r.seq, r.ts_event, r.ts_recv, "
+        f"r.publish_delta_ns, r.instrument_id, s.venue, s.symbol, r.marks, {STATE}, "
+        f"{SIDE}, {', '.join(words)}, s.price_scale, s.qty_scale "
+        "FROM events r ASOF LEFT JOIN versions v "
+        "ON r.run = v.run AND r.instrument_id = v.instrument_id AND r.seq >= v.seq "
+        "LEFT JOIN scales s ON s.instrument_id = r.instrument_id AND s.version = coalesce(v.version, "
+        "(SELECT max(version) FROM scales n WHERE n.instrument_id = r.instrument_id)) "
+        f"WHERE r.kind = {int(kind)}"
     )

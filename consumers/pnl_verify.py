@@ -67,7 +67,7 @@ def verify(connection: duckdb.DuckDBPyConnection, lots: int, day: str = "") -> R
     """
     where = "AND day = ?" if day else ""
     columns = connection.execute(
-        f"SELECT {', '.join(_COLUMNS)} FROM positions WHERE kind = {int(Kind.POSITION)} {where}",
+        f"SELECT {', '.join(_COLUMNS)} FROM position_records WHERE kind = {int(Kind.POSITION)} {where}",
         [day] if day else [],
     ).fetchnumpy()
     keys = zip(columns["source_epoch"].tolist(), columns["source_seq"].tolist(), strict=True)
@@ -76,7 +76,7 @@ def verify(connection: duckdb.DuckDBPyConnection, lots: int, day: str = "") -> R
     founded: set[tuple[int, int]] = set()
     epochs_of_orders: set[int] = set()
     differences: list[Difference] = []
-    for run in _column(connection, "SELECT DISTINCT run FROM orders ORDER BY run"):
+    for run in _column(connection, "SELECT DISTINCT run FROM order_records ORDER BY run"):
         orders, epochs, of_day = _orders(connection, run, day)
         epochs_of_orders.update(epochs.tolist())
         for key, row in _recomputed(orders, epochs, columns, row_of, lots):
@@ -101,7 +101,7 @@ def _orders(
 ) -> tuple[np.ndarray, np.ndarray, set[tuple[int, int]]]:
     """Return the FILL records of one incarnation of the ring, their epochs, and (epoch, seq) of those of the day."""
     found = connection.execute(
-        f"SELECT *, day = ? AS of_day FROM orders WHERE kind = {int(Kind.FILL)} AND run = ? ORDER BY seq",
+        f"SELECT *, day = ? AS of_day FROM order_records WHERE kind = {int(Kind.FILL)} AND run = ? ORDER BY seq",
         [day or "1970-01-01", run],
     ).fetchnumpy()
     records = np.zeros(len(found["seq"]), ORDER)
@@ -153,9 +153,7 @@ def _number(name: str, row: Mapping[str, int] | np.void) -> Fraction:
 
 def _holes(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Return a sentence for each incarnation of the orders that is not stored from its first record on without a hole."""
-    query = (
-        "SELECT ring, run, min(seq), max(seq), count(*) FROM orders GROUP BY ring, run ORDER BY run"
-    )
+    query = "SELECT ring, run, min(seq), max(seq), count(*) FROM order_records GROUP BY ring, run ORDER BY run"
     found = []
     for ring, run, first, last, n in connection.execute(query).fetchall():
         if first > 1:

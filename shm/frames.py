@@ -2,7 +2,9 @@
 
 **Layout** seq and epoch (int64) first, then the record's fields in order; `book_state` and `side` are taken out of `marks`.
 Of EVENT records, `kind=` chooses one kind and gives its four words their names; without it they are word_0 .. word_3.
-**Why it is right** A price is an integer and a scale; the scale is that of the instrument's version in force at `ts_recv`.
+Money in 128 bits (`realised_low`, `realised_high`, ...) is there once more in one column (`realised`), in its currency.
+**Why it is right** A price is an integer and a scale; the scale is the record's own where it carries one, else that of the
+instrument's version in force at `ts_recv` (layouts.scales).
 Importing this module imports pyarrow; polars and pandas only where they are asked for.
 """
 
@@ -15,11 +17,15 @@ import numpy as np
 import pyarrow as pa
 
 from layouts import EVENT, EVENT_VIEWS, InstrumentState, Kind, Mark
+from layouts.position import join_words
+from layouts.scales import INSTRUMENT_SCALES, scale_of, wide_columns
 from shm.instruments import Instrument, versions
 
 PRICES = ("float", "fixed", "decimal")
 _TIMES = ("ts_event", "ts_recv")
 _DECIMAL_DIGITS = 38
+_WIDE_DIGITS = 76
+_VERSION = "instrument_version"
 _OFFSET = re.compile(r"[+-][0-2]\d:[0-5]\d")
 
 
@@ -56,16 +62,20 @@ def to_table(
     }
     known = _Scales(records, versions(instance))
     assert records.dtype.names is not None
+    wide = wide_columns(records.dtype)
     for name in records.dtype.names[1:]:
-        columns[name] = _column(name, records[name], price, tz, known)
+        columns[name] = _column(records, name, price, tz, known)
+        if name.endswith("_high") and name.removesuffix("_high") in wide:
+            whole = name.removesuffix("_high")
+            columns[whole] = _wide(records, whole, wide[whole], price)
         if name == "instrument_id" and symbols:
             columns["venue"], columns["symbol"] = known.text("venue"), known.text("symbol")
         if name == "marks":
             columns["book_state"] = _states(records["marks"])
             columns["side"] = pa.array(_sides(records["marks"]))
     if price == "fixed":
-        columns["price_scale"] = known.numbers("price_scale")
-        columns["qty_scale"] = known.numbers("qty_scale")
+        for scale in INSTRUMENT_SCALES:
+            columns.setdefault(scale, known.numbers(scale))
     return pa.table(columns)
 
 
@@ -93,8 +103,12 @@ class _Scales:
                 continue
             at = records["instrument_id"] == number
             since = np.array([each.ts_recv for each in found])
-            version = np.searchsorted(since, records["ts_recv"][at], side="right") - 1
-            self.row_of[at] = len(self.rows) + np.maximum(version, 0)
+            place = np.maximum(np.searchsorted(since, records["ts_recv"][at], side="right") - 1, 0)
+            if _VERSION in (records.dtype.names or ()):  # it says it itself; 0: no matter which
+                of_version = np.array([each.version for each in found])
+                same = records[_VERSION][at][:, None] == of_version
+                place = np.where(same.any(1), same.argmax(1), place)
+            self.row_of[at] = len(self.rows) + place
             self.rows += found
 
     def text(self, field: str) -> pa.Array:
@@ -139,12 +153,16 @@ def _only(
     return records[chosen].view(EVENT_VIEWS[kind]), epochs[chosen]
 
 
-def _column(name: str, values: np.ndarray, price: str, tz: str | None, known: _Scales) -> pa.Array:
+def _column(records: np.ndarray, name: str, price: str, tz: str | None, known: _Scales) -> pa.Array:
+    values = records[name]
     if name in _TIMES and tz is not None:
         return pa.array(values).cast(pa.timestamp("ns", tz))
-    field = _scale_field(name, values.dtype)
-    if field and price != "fixed":
-        return _scaled(values, price, *known.scales(field))
+    scale = scale_of(records.dtype, name)
+    if scale and price != "fixed":
+        if scale in (records.dtype.names or ()):
+            own = records[scale].astype(np.int64)
+            return _scaled(values, price, own, np.ones(len(values), bool))
+        return _scaled(values, price, *known.scales(scale))
     if values.dtype.kind == "S":
         return pa.array([word.decode() for word in values.tolist()])
     if values.ndim == 2:
@@ -152,17 +170,25 @@ def _column(name: str, values: np.ndarray, price: str, tz: str | None, known: _S
     return pa.array(values)
 
 
-def _scale_field(name: str, dtype: np.dtype) -> str:
-    """The scale that the integers of a column stand at, empty where they are no prices or quantities."""
-    if dtype != np.int64:
-        return ""
-    return {"price": "price_scale", "qty": "qty_scale"}.get(name.rpartition("_")[2], "")
+def _wide(records: np.ndarray, name: str, scale: str, price: str) -> pa.Array:
+    """The 128-bit integer that two columns hold: whole for "fixed", else at the scale that the record carries."""
+    pairs = zip(records[f"{name}_low"].tolist(), records[f"{name}_high"].tolist(), strict=True)
+    whole = [join_words(low, high) for low, high in pairs]
+    scales = records[scale].tolist()
+    exact = [
+        Decimal(each) if price == "fixed" else Decimal(each).scaleb(-n)
+        for each, n in zip(whole, scales, strict=True)
+    ]
+    if price == "float":
+        return pa.array([float(each) for each in exact], pa.float64())
+    places = max(scales, default=0) if price == "decimal" else 0
+    return pa.array(exact, pa.decimal256(_WIDE_DIGITS, places))
 
 
 def _scaled(values: np.ndarray, price: str, scale: np.ndarray, is_known: np.ndarray) -> pa.Array:
     width = values.shape[1] if values.ndim == 2 else 1
     flat, scale, is_known = values.ravel(), np.repeat(scale, width), np.repeat(is_known, width)
-    if price == "float":
+    if price == "float" or flat.dtype == np.float64:
         column = pa.array(flat / np.power(10.0, scale), mask=~is_known)
     else:
         places = int(scale.max(initial=0))

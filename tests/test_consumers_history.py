@@ -10,7 +10,9 @@ from sinks import Feed, remove_regions, until
 
 from consumers import history
 from consumers.manifest import read_manifest
-from layouts import FEATURES, GapReason, Kind
+from consumers.record_views import RECORD_VIEWS
+from layouts import FEATURES, ORDER, POSITION, RISK_DECISION, GapReason, Kind, Mark
+from layouts.position import split_words
 from shm.errors import ConfigurationError
 from shm.producer import open_ring
 from shm.region import ring_name
@@ -32,7 +34,8 @@ def test_an_instance_without_a_recorder_shows_its_rings(feed: Feed) -> None:
 def test_nothing_at_all_is_empty_views(tmp_path: Path, instance: Instance) -> None:
     """No files, no rings: every view is there, with its columns and no rows."""
     connection = history.connect(instance.name, tmp_path)
-    for view in ("events", "books", "features", "instruments", "trades", "quotes", "gaps"):
+    views = ("events", "books", "instruments", "trades", "quotes", "gaps", "bars", *RECORD_VIEWS)
+    for view in views:
         assert connection.sql(f"select count(*) from {view}").fetchall() == [(0,)]
     assert "price" in connection.sql("select * from trades").columns
 
@@ -128,6 +131,69 @@ def test_gaps_and_features_have_their_columns(feed: Feed) -> None:
     assert ask(feed, "select venue_from, venue_to, reason from gaps") == [(4, 9, 2)]
     assert ask(feed, "select row_no, mid from features order by seq") == [(0, 1.5), (1, 2.5)]
     rows.close()
+
+
+def publish(feed: Feed, worker: str, ring: str, records: np.ndarray) -> None:
+    """Publish records of another ring of the feed's instance."""
+    name = ring_name(feed.place.name, worker, ring)
+    producer = open_ring(name, records.dtype, 64, feed.place.state_dir)
+    producer.publish_batch(records)
+    producer.close()
+
+
+def test_every_row_of_a_view_names_its_instrument_and_heartbeats_are_none(feed: Feed) -> None:
+    """Features by symbol, without the rows that only say that the worker lives."""
+    made = np.zeros(3, FEATURES)
+    made["kind"] = [Kind.FEATURES, Kind.HEARTBEAT, Kind.FEATURES]
+    made["instrument_id"], made["mid"] = [1, 0, 2], [1.5, np.nan, 2.5]
+    made["marks"] = int(Mark.SELL) | 1
+    publish(feed, "features", "features", made)
+    query = "select venue, symbol, mid, side, book_state from features order by seq"
+    assert ask(feed, query) == [("kraken", "BTC/USD", 1.5, -1, 1), (None, None, 2.5, -1, 1)]
+    assert ask(feed, "select kind from feature_records order by seq") == [(18,), (8,), (18,)]
+
+
+def test_orders_and_positions_are_at_the_scales_that_they_carry(feed: Feed) -> None:
+    """Not at those of the instrument, which may be others by now; the mark has a finer one of its own."""
+    orders = np.zeros(1, ORDER)
+    orders["kind"], orders["instrument_id"], orders["price"], orders["qty"] = (
+        Kind.FILL,
+        1,
+        630049,
+        150,
+    )
+    orders["price_scale"], orders["qty_scale"], orders["fee"], orders["fee_scale"] = 1, 2, -125, 3
+    publish(feed, "orders", "orders", orders)
+    positions = np.zeros(1, POSITION)
+    positions["kind"], positions["instrument_id"], positions["qty"] = Kind.POSITION, 1, -150
+    positions["mark_price"], positions["average_price"] = 6300495, 6300000
+    for name, value in (
+        ("price_scale", 1),
+        ("mark_scale", 2),
+        ("qty_scale", 2),
+        ("money_scale", 4),
+    ):
+        positions[name] = value
+    positions["realised_low"], positions["realised_high"] = split_words(-5)
+    positions["cost_low"], positions["cost_high"] = split_words(3 * 2**64 + 7)
+    publish(feed, "pnl", "positions", positions)
+    assert ask(feed, "select price, qty, fee, symbol from orders") == [
+        (63004.9, 1.5, -0.125, "BTC/USD")
+    ]
+    query = "select qty, mark_price, average_price, realised, cost from positions"
+    assert ask(feed, query) == [(-1.5, 63004.95, 63000.0, -0.0005, (3 * 2**64 + 7) / 10**4)]
+    assert ask(feed, query, "fixed") == [(-150, 6300495, 6300000, -5, 3 * 2**64 + 7)]
+    assert ask(feed, "select realised_low, realised_high from positions") == [(-5, -1)]
+
+
+def test_decisions_are_a_view(feed: Feed) -> None:
+    """What was decided, against which limit, at the scale that the row carries."""
+    made = np.zeros(1, RISK_DECISION)
+    made["kind"], made["instrument_id"], made["limit_low"] = Kind.RISK_DECISION, 1, 1250
+    made["value_scale"], made["reason"], made["client_order_id"] = 2, 3, b"mine"
+    publish(feed, "risk", "decisions", made)
+    query = 'select symbol, "limit", reason, client_order_id from decisions'
+    assert ask(feed, query) == [("BTC/USD", 12.5, 3, "mine")]
 
 
 def test_the_data_directory_is_found(

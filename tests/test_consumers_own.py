@@ -20,6 +20,8 @@ import consumers.own
 from consumers.own import OWN_KIND, OwnComputation, OwnConsumer, find_consumer, jit, output_layout
 from layouts import EVENT, Kind
 from layouts.abi import AbiError
+from ops.plan import make_plan
+from ops.topology import load_topology
 from shm import region as regions
 from shm.counters import read_counters
 from shm.errors import AttachError, ConfigurationError
@@ -135,6 +137,23 @@ def test_a_name_that_leads_nowhere_is_a_clear_error(
     assert module.VWAP
     with pytest.raises(ConfigurationError, match=told):
         find_consumer(where)
+
+
+@pytest.mark.parametrize(
+    ("folder", "wanted"), [("", "{conf}"), ("mine", "{conf}/mine"), ("{conf}/../x", "{conf}/../x")]
+)
+def test_an_own_consumer_lies_beside_its_toml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, wanted: str
+) -> None:
+    """Wherever the command is given, and wherever the supervisor runs."""
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    own = f'[consumers.mine]\nconsumer = "a:B"\nfolder = "{folder.format(conf=conf)}"\n'
+    (conf / "my.toml").write_text(own)
+    monkeypatch.chdir(tmp_path)
+    plan = make_plan(load_topology("conf/my.toml"))
+    (worker,) = (each for each in plan.workers if each.name == "mine")
+    assert json.loads(worker.spec({}))["folder"] == wanted.format(conf=conf)
 
 
 FAULTS = [

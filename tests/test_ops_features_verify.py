@@ -41,7 +41,7 @@ class Stored:
         seqs = (self.events["stamp"] - 2) // 2
         tables = {"events": (self.events, seqs, self.epochs, "e" * 32)}
         own = np.arange(1, len(self.rows) + 1)
-        tables["features"] = (self.rows, own, np.full(len(self.rows), 9), "f" * 32)
+        tables["feature_records"] = (self.rows, own, np.full(len(self.rows), 9), "f" * 32)
         for name, (records, numbers, epochs, run) in tables.items():
             made.register(f"{name}_table", to_table(records, numbers, epochs))
             day = "make_timestamp((CASE WHEN ts_event > 0 THEN ts_event ELSE ts_recv END) // 1000)::DATE"

@@ -314,22 +314,6 @@ def test_each_spec_is_what_its_worker_takes(instance: Instance) -> None:
             assert msgspec.json.decode(spec, type=types[worker.name]).worker == worker.name
 
 
-@pytest.mark.parametrize(
-    ("folder", "wanted"),
-    [("", "{here}"), ("strategies", "{here}/strategies"), ("/opt/quant", "/opt/quant")],
-)
-def test_an_own_consumer_lies_beside_its_toml(tmp_path, monkeypatch, folder, wanted) -> None:
-    """Wherever the command is given, and wherever the supervisor runs."""
-    here = tmp_path / "conf"
-    here.mkdir()
-    (here / "my.toml").write_text(f'[consumers.mine]\nconsumer = "a:B"\nfolder = "{folder}"\n')
-    monkeypatch.chdir(tmp_path)
-    topology = load_topology("conf/my.toml")
-    assert topology.consumers["mine"].folder == wanted.format(here=here)
-    (worker,) = (w for w in make_plan(topology).workers if w.name == "mine")
-    assert msgspec.json.decode(worker.spec({}))["folder"] == wanted.format(here=here)
-
-
 def test_toml_text_is_read_back(monkeypatch) -> None:
     """`config show` prints what `up -c` takes."""
     import tomllib

@@ -11,7 +11,7 @@ import pytest
 from ring_kit import RingMaker, ring_maker
 
 import shm
-from layouts import BOOK, EVENT, INSTRUMENT, InstrumentState, Kind, make_marks
+from layouts import BAR, BOOK, EVENT, INSTRUMENT, POSITION, InstrumentState, Kind, make_marks
 from layouts.event import QUOTE, TRADE
 from shm._native import ffi, lib
 from shm.errors import NoRing
@@ -311,3 +311,67 @@ def test_the_readme_s_example_runs(market, require_rival, tmp_path: Path) -> Non
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "<Reader kraken.events LIVE seq 5 epoch 1 lag 0 lost 0" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("price", "wanted"),
+    [
+        ("float", [[65000.1, 65000.2, 64999.9, 65000.0, 65000.05, 1.5, 0.5], [65000.125, 1.0]]),
+        (
+            "fixed",
+            [
+                [650001, 650002, 649999, 650000, 650000.5, 150000000, 50000000],
+                [65000125, 100000000],
+            ],
+        ),
+        (
+            "decimal",
+            [
+                ["65000.1", "65000.2", "64999.9", "65000", 65000.05, "1.5", "0.5"],
+                ["65000.125", "1"],
+            ],
+        ),
+    ],
+)
+def test_a_bar_is_at_the_scales_of_its_version(market, price: str, wanted) -> None:
+    """All its prices and volumes; also of a bar that is told after its instrument's scales have changed."""
+    bars = np.zeros(2, BAR)
+    bars["kind"], bars["instrument_id"], bars["ts_recv"] = Kind.BAR, BTC, T0 + 9
+    bars["instrument_version"] = [1, 2]
+    for name, value in (("open", 650001), ("high", 650002), ("low", 649999), ("close", 650000)):
+        bars[name][0] = value
+    bars["vwap"][0], bars["volume"], bars["sell_volume"][0] = (
+        650000.5,
+        [150000000, 100000000],
+        50000000,
+    )
+    bars["open"][1] = 65000125
+    market.open("bars", BAR, 4).publish_batch(bars)
+    table = shm.attach("kraken.bars", market.instance).to_arrow(2, price=price)
+    names = ("open", "high", "low", "close", "vwap", "volume", "sell_volume")
+    first = [table[name][0].as_py() for name in names]
+    assert first == [Decimal(each) if isinstance(each, str) else each for each in wanted[0]]
+    second = [table[name][1].as_py() for name in ("open", "volume")]
+    assert second == [Decimal(each) if isinstance(each, str) else each for each in wanted[1]]
+
+
+@pytest.mark.parametrize(
+    ("price", "mark", "realised"),
+    [
+        ("float", 63004.95, -0.0005),
+        ("decimal", Decimal("63004.95"), Decimal("-0.0005")),
+        ("fixed", 6300495, -5),
+    ],
+)
+def test_a_position_is_at_the_scales_that_it_carries(market, price: str, mark, realised) -> None:
+    """Its mark is finer than the instrument's prices; its money is one column of the two words."""
+    row = np.zeros(1, POSITION)
+    row["kind"], row["instrument_id"], row["mark_price"] = Kind.POSITION, BTC, 6300495
+    row["price_scale"], row["mark_scale"], row["money_scale"] = 1, 2, 4
+    row["realised_low"], row["realised_high"] = -5, -1
+    market.open("positions", POSITION, 4).publish_batch(row)
+    table = shm.attach("kraken.positions", market.instance).to_arrow(1, price=price)
+    assert table["mark_price"][0].as_py() == mark
+    assert table["realised"][0].as_py() == realised
+    assert table["realised_low"][0].as_py() == -5
+    assert table["price_scale"][0].as_py() == 1
