@@ -16,7 +16,16 @@ from layouts.features import READY_BIT
 V1 = ("kraken_v1", ["kraken_v1_book_10pairs.jsonl.gz", "kraken_v1_trade_10pairs.jsonl.gz"])
 V2_BTC = ("kraken_v2", ["kraken_v2_btcusd_resubscribes.jsonl.gz"])
 V2_ETH = ("kraken_v2", ["kraken_v2_ethusd.jsonl.gz"])
-RECORDINGS = [V1, V2_BTC, V2_ETH]
+RECORDINGS = [
+    V1,
+    V2_BTC,
+    V2_ETH,
+    ("kraken_futures", ["kraken_futures_10products.jsonl.gz"]),
+    ("coinbase_exchange", ["coinbase_exchange_10pairs.jsonl.gz"]),
+    ("okx", ["okx_v5_books_3instruments.jsonl.gz"]),
+    ("bybit", ["bybit_v5_linear_spot_book200.jsonl.gz"]),
+    ("deribit", ["deribit_10options.jsonl.gz"]),
+]
 REFERENCE_ROWS = 200
 
 
@@ -46,6 +55,10 @@ class Recorded:
         newest = max((v for i, v in self._scales if i == instrument_id), default=0)
         return self._scales.get((instrument_id, newest))
 
+    def has_one_scale(self, instrument_id: int) -> bool:
+        """Tell whether an instrument has kept its first scales."""
+        return (instrument_id, 2) not in self._scales
+
     def engine(self) -> FeatureEngine:
         """Give a new engine."""
         return FeatureEngine(self.scales)
@@ -55,9 +68,10 @@ class Recorded:
 def test_each_column_of_a_recording_is_its_formula(
     captures: Path, venue: str, files: list[str]
 ) -> None:
-    """The instruments with most rows, from their first row on past every warm-up."""
+    """The instruments with most rows, from their first row on past every warm-up; of those of one scale."""
     recorded = Recorded(captures, venue, files)
     rows = recorded.engine().process(recorded.events)
+    rows = rows[[recorded.has_one_scale(int(each)) for each in rows["instrument_id"]]]
     ids, counts = np.unique(rows["instrument_id"], return_counts=True)
     for each in ids[np.argsort(counts)][-2:]:
         scales = recorded.scales(int(each), 0)
