@@ -34,13 +34,14 @@ same `OwnComputation` runs over recorded records: `OwnComputation(VWAP).process(
 
 **Invariants** The kernel reads no clock and keeps nothing outside `states`; it fills every field of a row that it
 makes; it makes at most `rows_per_record` rows of a record, in order.
-**Failure** A state, layout or source that changed refuses the old checkpoint: the rows are rebuilt from what the
-rings still hold. Records lost to overwriting are counted in `in.<ring>.lost`.
+**Failure** A state, layout or source that changed, its own or that of a file beside it that it imports, is compiled anew
+and refuses the old checkpoint: the rows are rebuilt from what the rings still hold. Records lost to overwriting are
+counted in `in.<ring>.lost`.
 """
 
 import hashlib
 import importlib
-import inspect
+import importlib.util
 import sys
 import traceback
 from collections.abc import Callable
@@ -54,7 +55,8 @@ from layouts import EVENT, HEADER_FIELDS, abi_hash, check_layout
 from shm._native import ffi
 from shm.counters import Counters
 from shm.errors import ConfigurationError
-from shm.njit import jit
+from shm.kernel_cache import imported_sources
+from shm.njit import jit, kept_apart
 from shm.worker import run_worker
 
 __all__ = ["OwnComputation", "OwnConsumer", "OwnSpec", "begin_row", "jit", "main", "output_layout"]
@@ -235,7 +237,8 @@ def find_consumer(where: str, folder: str = "") -> OwnConsumer:
     if folder and folder not in sys.path:
         sys.path.insert(0, str(Path(folder).expanduser()))
     try:
-        module = importlib.import_module(module_name)
+        with kept_apart(_sources(module_name)):
+            module = importlib.import_module(module_name)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == module_name:
             told = (
@@ -276,13 +279,27 @@ def _told(error: Exception, at: str) -> str:
     return f"{type(error).__name__}: {' '.join(lines[:3])} ({at})"
 
 
+def _sources(module: str) -> bytes:
+    """Return the text of a module's file and of the files beside it that it imports, b"" where it has none."""
+    try:
+        spec = importlib.util.find_spec(module.partition(".")[0])
+    except ValueError:  # __main__
+        return b""
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return b""
+    root = (
+        Path(spec.origin).parent.parent
+        if spec.submodule_search_locations
+        else Path(spec.origin).parent
+    )
+    return b"\0".join(path.read_bytes() for path in imported_sources(module, root))
+
+
 def _identity(consumer: OwnConsumer) -> str:
     """Name state, layout and source, so that a checkpoint of other ones is refused."""
     function = getattr(consumer.kernel, "py_func", consumer.kernel)
-    module = inspect.getmodule(function)
-    try:
-        source = inspect.getsource(module if module is not None else function).encode()
-    except (OSError, TypeError):  # typed into an interpreter: its code is all there is
+    source = _sources(function.__module__)
+    if not source:  # typed into an interpreter: its code is all there is
         source = function.__code__.co_code + repr(function.__code__.co_consts).encode()
     text = repr(consumer.state.descr).encode() + abi_hash(consumer.output) + source
     digest = hashlib.blake2b(text, digest_size=8).hexdigest()

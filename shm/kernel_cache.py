@@ -3,8 +3,10 @@
 Importing this module imports no numba: a tool may ask whether kernels are compiled without paying for it.
 """
 
+import ast
 import hashlib
 import os
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +25,44 @@ def source_hash() -> str:
         for path in sorted(_ROOT.glob(pattern)):
             digest.update(str(path.relative_to(_ROOT)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def imported_sources(module: str, root: Path) -> list[Path]:
+    """Return the files under `root` that `module` is made of: its own, and those of what it imports, directly or not.
+
+    Imports are read, not run: what is imported by a computed name is not seen.
+    """
+    found: dict[Path, None] = {}
+    todo = [module]
+    while todo:
+        parts = todo.pop().split(".")
+        for i in range(1, len(parts) + 1):
+            base = root.joinpath(*parts[:i])
+            for path, package in (
+                (base.with_suffix(".py"), parts[: i - 1]),
+                (base / "__init__.py", parts[:i]),
+            ):
+                if path not in found and path.is_file():
+                    found[path] = None
+                    todo += _imports(path, package)
+    return sorted(found)
+
+
+def _imports(path: Path, package: list[str]) -> Iterator[str]:
+    """Yield the names that a file imports, and those that may be modules of a package it imports from."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return  # importing it will tell
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            prefix = ".".join([*above, *([node.module] if node.module else [])])
+            if prefix:
+                yield prefix
+            yield from (".".join(filter(None, (prefix, each.name))) for each in node.names)
 
 
 def cache_dir() -> Path:

@@ -4,14 +4,17 @@ any source changed.
 **Why it is right** A call through the cffi module object makes numba's cache switch itself off silently; an
 ExternalFunction is a name, which is resolved when cached machine code is loaded, so the library is loaded here,
 before any kernel is. Numba's cache notices a change in the file of a kernel but not in the files that the kernel
-calls into: its directory is therefore named by a hash of all of them. An address is an int64: a jitted call with a
-few integers costs 0.2 us, each array 0.1 us more, and there is one signature to warm up where arrays have two
-(writable and read-only).
+calls into: its directory is therefore named by a hash of all of them (an own consumer's by `kept_apart`). An address is an
+int64: a jitted call with a few integers costs 0.2 us, each array 0.1 us more, and there is one signature to warm up where
+arrays have two (writable and read-only).
 
 **Cost** A C call from jitted code: 2 ns. Importing this module imports numba (0.4 s).
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding
@@ -36,6 +39,18 @@ def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Compile in nopython mode, cached, without the GIL, x / 0 as in IEEE 754: `@jit` or `@jit(inline="always")`."""
     compiler = _numba.njit(cache=True, nogil=True, error_model="numpy", **options)
     return compiler if function is None else compiler(function)
+
+
+@contextmanager
+def kept_apart(sources: bytes) -> Iterator[None]:
+    """Keep the kernels that are defined meanwhile in a directory of their own, named by `sources`, all that they depend on."""
+    shared = _numba.config.CACHE_DIR
+    name = hashlib.blake2b(sources, digest_size=10).hexdigest()
+    _numba.config.CACHE_DIR = str(Path(shared) / name)
+    try:
+        yield
+    finally:
+        _numba.config.CACHE_DIR = shared
 
 
 def entry_point(kernel: Any) -> int:

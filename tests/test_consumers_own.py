@@ -1,5 +1,6 @@
 """The twenty lines of the manual run as a worker, are killed and go on, and give the same rows over recorded records."""
 
+import importlib
 import json
 import os
 import signal
@@ -118,6 +119,59 @@ def test_another_source_is_another_computation(tmp_path: Path, module: ModuleTyp
     assert OwnComputation(other).identity.split()[-1] != before.split()[-1]
     sys.modules.pop("other")
     sys.path.remove(str(tmp_path))
+
+
+HELPED = """
+from consumers.own import OwnConsumer, begin_row, jit, output_layout
+from {helper} import factor
+import numpy as np
+OUT = output_layout("HELPED", ("value", "<f8"))
+
+@jit
+def kernel(states, records, out):
+    for i in range(len(records)):
+        begin_row(out[i], records[i], 0, 1)
+        out[i].value = factor(1.0)
+    return len(records)
+
+HELPED = OwnConsumer(kernel, np.dtype([("n", "<i8")]), OUT)
+"""
+
+
+def helped(folder: Path, where: str) -> tuple[float, str]:
+    """Run the consumer of HELPED as a new process would; give its value and its identity."""
+    computation = OwnComputation(find_consumer(f"{where}:HELPED", str(folder)))
+    computation.warm_up()
+    value = float(computation.process(market()[:1])["value"][0])
+    for name in [name for name in sys.modules if name.startswith("helped_")]:
+        sys.modules.pop(name)
+    return value, computation.identity
+
+
+@pytest.mark.parametrize("packaged", [False, True])
+def test_a_changed_file_that_the_kernel_imports_is_compiled_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packaged: bool
+) -> None:
+    """Its machine code is not the old one's, and the old checkpoint is refused; another file there changes nothing."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    folder = tmp_path / "helped_package" if packaged else tmp_path
+    folder.mkdir(exist_ok=True)
+    (folder / "__init__.py").write_text("")
+    where, helper = (
+        ("helped_package.helped_a", ".helped_b") if packaged else ("helped_a", "helped_b")
+    )
+    (folder / "helped_a.py").write_text(HELPED.format(helper=helper))
+    text = "from consumers.own import jit\n\n@jit\ndef factor(x):\n    return x * {}\n"
+    found = []
+    for factor in (2.0, 3.0, 2.0):
+        (folder / "helped_b.py").write_text(text.format(factor))
+        importlib.invalidate_caches()
+        found.append(helped(tmp_path, where))
+        (folder / f"other_{len(found)}.py").write_text("X = 1\n")
+    assert [value for value, _ in found] == [2.0, 3.0, 2.0]
+    assert found[0][1] != found[1][1]
+    assert found[0] == found[2]
 
 
 @pytest.mark.parametrize(
