@@ -26,6 +26,9 @@ from shm.errors import ConfigurationError
 PRICE_SCALE, QTY_SCALE = 4, 0
 _MS_NS = 1_000_000
 _ZONE = "America/New_York"
+_PRINT_COLUMNS = (5, 6)
+"""Old files lack the last one."""
+_BAR_COLUMNS = (6,)
 _NAMES = ("open", "high", "low", "close", "volume")
 
 
@@ -72,9 +75,21 @@ def midnight_ns(path: Path) -> int:
     return int(datetime(year, month, day, tzinfo=ZoneInfo(_ZONE)).timestamp()) * 10**9
 
 
+def _check_width(path: Path, rows: list[list[str]], widths: tuple[int, ...], expected: str) -> None:
+    """Refuse a file of another kind: quotes have prices where prints have quantities."""
+    if wrong := next((row for row in rows if len(row) not in widths), None):
+        raise ConfigurationError(f"{path}: a row of {len(wrong)} columns; {expected} expected")
+
+
 def prints_of(path: Path) -> np.ndarray:
     """Return a file's prints as the EVENT records (TRADE) of one ring, marked by the vendor's condition words."""
     rows, midnight = read_rows(path), midnight_ns(path)
+    _check_width(
+        path,
+        rows,
+        _PRINT_COLUMNS,
+        "rows of prints (ms, price, qty, exchange, condition, suspicious)",
+    )
     records = np.zeros(len(rows), TRADE)
     try:
         columns = np.array([(int(r[0]), int(r[1]), int(r[2]), int(r[4], 16)) for r in rows])
@@ -92,7 +107,9 @@ def prints_of(path: Path) -> np.ndarray:
 def compare(bars: np.ndarray, path: Path, shown: int = 5) -> BarsReport:
     """Hold BAR rows of one series against a vendor's file."""
     midnight = midnight_ns(path)
-    wanted = np.array([[int(value) for value in row] for row in read_rows(path)])
+    rows = read_rows(path)
+    _check_width(path, rows, _BAR_COLUMNS, "rows of bars (ms, open, high, low, close, volume)")
+    wanted = np.array([[int(value) for value in row] for row in rows])
     ours = {
         (int(bar["ts_open"]) - midnight) // _MS_NS: [int(bar[name]) for name in _NAMES]
         for bar in bars[(bars["kind"] == Kind.BAR) & (bars["bar_flags"] & BarFlag.EMPTY == 0)]

@@ -88,12 +88,24 @@ def test_the_command_tells_what_differs(tmp_path: Path, capsys) -> None:
 
 
 def test_what_is_no_recorded_day_is_refused(tmp_path: Path, capsys) -> None:
-    """No zip file, no day in the name, no prints in it."""
+    """No zip file, no day in the name, no prints in it but quotes, or bars of quotes."""
     good = zipped(tmp_path, "good", BARS)
     broken = tmp_path / "x_20131007.zip"
     broken.write_bytes(b"none")
     nameless = zipped(tmp_path, "n", PRINTS).rename(tmp_path / "prints.zip")
     other = zipped(tmp_path, "o", "a,b,c\n")
-    for path, told in ((broken, "a zip file"), (nameless, "no day"), (other, "rows of prints")):
+    quotes = zipped(tmp_path, "q", "34200000,100,1,101,1,P,0,0\n")
+    words = zipped(tmp_path, "w", "a,b,c,d,e,f\n")
+    for path, told in (
+        (broken, "a zip file"),
+        (nameless, "no day"),
+        (other, "3 columns; rows of prints"),
+        (quotes, "8 columns; rows of prints"),
+        (words, "rows of prints"),
+    ):
         assert run_verb(["bars", "verify", str(path), str(good)]) == 2
         assert told in capsys.readouterr().err
+    prints = zipped(tmp_path, "p", PRINTS)
+    quote_bars = zipped(tmp_path, "b", ",".join("1" * 11) + "\n")
+    assert run_verb(["bars", "verify", str(prints), str(quote_bars)]) == 2
+    assert "11 columns; rows of bars" in capsys.readouterr().err
