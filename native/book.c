@@ -238,7 +238,7 @@ static int64_t check_side(const void *book, int64_t side)
     int64_t count = 0;
     if (used < 0 || used > h->capacity)
         return 1;
-    if (solid < 0 || solid > used || (solid < TR_BOOK_SOLID && solid < h->count[i]))
+    if (solid < 0 || solid > used || (solid < TR_BOOK_SOLID && solid < used))
         return 5;
     for (int64_t k = 0; k < used; k++) {
         if (k > 0 && slots[k].price * side <= slots[k - 1].price * side)

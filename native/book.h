@@ -18,7 +18,7 @@
  *     B1  0 <= count <= used <= capacity on both sides, and count is the number of slots that are no hole.
  *     B2  Rank is strictly ascending along each array, holes included; rank is price for bids and -price for asks.
  *     B3  No slot has a quantity < 0, and none of the last `solid` has 0.
- *     B4  solid >= the smaller of count and TR_BOOK_SOLID.
+ *     B4  solid >= the smaller of used and TR_BOOK_SOLID: a distance below TR_BOOK_SOLID counts no hole.
  *
  * Cost  Updates cluster at the best, so the best is at the end. A search looks at windows from there, each eight times the
  * one before, and halves the one that holds the price without a branch. Building from a snapshot checks for the two orders
@@ -191,7 +191,7 @@ static inline void tr_book_remove(void *book, int64_t side, struct tr_level_pair
     memmove(slots + place, slots + place + 1, (size_t)above * sizeof *slots);
     h->used[i]--;
     h->solid[i]--;
-    if (h->solid[i] < TR_BOOK_SOLID && h->solid[i] < h->count[i])
+    if (h->solid[i] < TR_BOOK_SOLID && h->solid[i] < h->used[i])
         tr_book_solidify(book, side);
 }
 

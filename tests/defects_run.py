@@ -116,6 +116,10 @@ def _advanced(number: int, kind: str, *rows: tuple[str, str, str]) -> str:
 
 
 UPDATE = '{"type":"l2update","product_id":"A","changes":[["buy","9.9","%s"]],"time":"%s"}'
+FUTURE_BOOK = (
+    '{"feed":"book_snapshot","product_id":"A","timestamp":1700000000000,"seq":%d,'
+    '"bids":[{"price":9.8,"qty":1.5}],"asks":[{"price":10.1,"qty":1.5}]}'
+)
 FUTURE = '{"feed":"book","product_id":"A","side":"%s","seq":%d,"price":%s,"qty":%s,"timestamp":1700000000000}'
 TRADE = (
     '{"stream":"a@trade","data":{"e":"trade","E":1,"T":1700000000000,"s":"A","t":%d,"p":"10.0",'
@@ -145,8 +149,7 @@ FORMED = {
         _advanced(4, "update", ("bid", "9.7", "1.25"), ("offer", "10.1", "3.5")),
     ],
     "kraken_futures": [
-        '{"feed":"book_snapshot","product_id":"A","timestamp":1700000000000,"seq":1,'
-        '"bids":[{"price":9.8,"qty":1.5}],"asks":[{"price":10.1,"qty":1.5}]}',
+        FUTURE_BOOK % 1,
         *(
             FUTURE % (side, number, price, qty)
             for number, side, price, qty in (
@@ -155,8 +158,7 @@ FORMED = {
                 (5, "sell", "10.0", "0.5"),
             )
         ),
-        '{"feed":"book_snapshot","product_id":"A","timestamp":1700000000000,"seq":6,'
-        '"bids":[{"price":9.8,"qty":1.5}],"asks":[{"price":10.1,"qty":1.5}]}',
+        FUTURE_BOOK % 6,
         *(
             FUTURE % ("buy", 7 + i, *level)
             for i, level in enumerate((("9.9", "1.25"), ("0.0", "1.0")))

@@ -75,6 +75,26 @@ def test_depth_sums_follow_every_change(seed: int, span: int) -> None:
     kept.assert_sums()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_depth_sums_follow_a_thick_book_that_thins_out(seed: int) -> None:
+    """Hundreds of levels deleted at any distance, some set again, until none is left: slots without a level count nothing."""
+    rng = random.Random(seed)
+    kept = Kept()
+    for price in range(1, 301):
+        kept.apply(0, price, rng.randrange(1, 9))
+        kept.apply(1, 1000 - price, rng.randrange(1, 9))
+    for price in rng.sample(range(1, 301), 300):
+        kept.apply(0, price, 0)
+        kept.apply(1, 1000 - rng.randrange(1, 301), 0)
+        kept.assert_sums()
+        for again in rng.sample(range(1, 301), 3):
+            kept.apply(0, again, 3)
+            kept.assert_sums()
+            kept.apply(0, again, 0)
+            kept.assert_sums()
+    assert kept.book.count(BID) == 0
+
+
 @pytest.mark.parametrize("side", [0, 1])
 @pytest.mark.parametrize("count", [4, 5, 6, 9, 10, 11, 49, 50, 51])
 def test_depth_sums_at_both_sides_of_each_depth(side: int, count: int) -> None:

@@ -145,6 +145,24 @@ def test_a_deep_book_equals_a_dictionary_while_levels_come_and_go(seed, capacity
     assert book.capacity == capacity
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_deep_book_may_run_empty_and_fill_again(seed) -> None:
+    """Levels deleted in any order down to none, and added again: no slot that was one counts as one."""
+    choose = random.Random(seed)
+    book, reference = Book(256), DictBook()
+    for _ in range(3):
+        for price in choose.sample(range(1, 400), choose.choice((66, 130, 250))):
+            assert book.apply(ASK, price, 1) is reference.apply(ASK, price, 1)
+        for price, _ in sorted(reference.levels[ASK].items(), key=lambda _: choose.random()):
+            assert book.apply(ASK, price, 0) is reference.apply(ASK, price, 0)
+            assert same(book, reference)
+            assert book.top()[2] == (reference.best(ASK) or 0)
+            near = choose.randrange(1, 400)
+            if reference.levels[ASK].get(near) is None and choose.random() < 0.3:
+                assert book.apply(ASK, near, 1) is reference.apply(ASK, near, 1)
+                assert book.apply(ASK, near, 0) is reference.apply(ASK, near, 0)
+
+
 def test_a_deleted_level_far_from_the_best_costs_no_slot_for_ever() -> None:
     """A book whose levels wander through new prices stays within the memory that it has."""
     book = Book(256)
