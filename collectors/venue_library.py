@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from collectors.captures import Capture, CaptureError, open_captures
+from collectors.captures import Capture, CaptureError, LoggedCapture, open_captures
 from collectors.venue_dialect import Control, Dialect, Meaning, Stream
 from collectors.venue_dialect_v1 import KrakenV1
 from collectors.venue_dialect_v2 import KrakenV2
@@ -57,6 +57,13 @@ def _kind(capture: Capture, spoken: Sequence[Dialect]) -> str | dict[str, Pair]:
     """Tell the protocol that a recording's frames read as, or the pairs that it lists."""
     possible = list(spoken)
     line = 0
+    if isinstance(capture, LoggedCapture):
+        venue = capture.log.header.about.venue
+        possible = [dialect for dialect in spoken if dialect.name == venue]
+        if not possible:
+            names = " and ".join(dialect.name for dialect in spoken)
+            what = f"frames of {venue}; the venue server speaks {names}: use `tickring replay`"
+            raise CaptureError(capture.path, 0, what)
     for frame in capture:
         line = frame.line
         if frame.kind == "rest" and frame.url.endswith("AssetPairs"):

@@ -168,9 +168,10 @@ def replay(
     Parameters
     ----------
     files
-        Recordings, merged by time: .wslog files, compressed or not, and JSON lines.
+        Recordings of one collector or of several, in any order, merged by time: .wslog files, compressed or not, and JSON
+        lines. Each collector's go through a decoder and rings of their own, as if they were replayed alone.
     venue
-        The protocol they were recorded from, e.g. kraken_v2; .wslog files say it themselves.
+        The protocol that JSON lines were recorded from, e.g. kraken_v2; .wslog files say it themselves.
     speed
         Factor of recorded time (1: as it was), or "max": as fast as it can be decoded.
     into

@@ -46,8 +46,8 @@ class Pace:
         self._over = 0
         self._latest = 0
 
-    def frames(self, frames: Iterable[Frame]) -> Iterator[list[Frame]]:
-        """Yield each frame alone, when it is due."""
+    def frames(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Yield each frame when it is due."""
         due_ns, before = float(monotonic_ns()), None
         for frame in frames:
             if before is not None:
@@ -60,7 +60,7 @@ class Pace:
             while (early_ns := due_ns - monotonic_ns()) > 0:
                 time.sleep(early_ns / 1e9)
             self._note(int(-early_ns))
-            yield [frame]
+            yield frame
 
     def lateness(self) -> Lateness:
         """Return what came of it."""

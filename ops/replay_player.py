@@ -18,11 +18,10 @@ from collectors.decoder import Decoder, Subscription
 from collectors.instruments import LAST_ID, InstrumentTable
 from collectors.staleness import Found, take_step
 from collectors.subscribing import change
-from collectors.venues import DECODERS
-from collectors.wslog import About, Started
+from collectors.wslog import Started
 from layouts import EVENT, INSTRUMENT, RESTART, GapReason, Kind
+from ops.replay_recording import Recording, decoder_of
 from shm.consumer import Consumer, join_private
-from shm.errors import ConfigurationError
 from shm.outlet import MAX_LEVELS, Outlet, Reject
 from shm.producer import Producer, open_private
 
@@ -54,30 +53,28 @@ class PrivateRing(NamedTuple):
         self.consumer.commit()
 
 
+Place = Callable[[str, str, np.dtype, int], PrivateRing]
+"""Makes a ring: collector, which of its rings, layout, slots."""
+
+
 class Player:
     """One collector's decoder over private rings.
 
     Args:
-        venue: whose frames come.
+        recording: whose frames come; one of JSON lines takes any symbol.
         largest_frame_bytes: the longest of them: half the ring takes all that one frame becomes.
-        about: the collector as the recording tells it; None: any symbol is taken.
         place: makes the rings: private ones, or those of `replay_rings`.
     """
 
     def __init__(
-        self,
-        venue: str,
-        largest_frame_bytes: int,
-        about: About | None = None,
-        place: Callable[[str, np.dtype, int], PrivateRing] | None = None,
+        self, recording: Recording, largest_frame_bytes: int, place: Place | None = None
     ) -> None:
-        self.venue = venue
-        self.about = about
+        self.recording = recording
         most = records_of(largest_frame_bytes)
         self.half = max(LEAST_SLOTS, 1 << (2 * most - 1).bit_length()) // 2
         make = place or _open
-        self.events = make("events", EVENT, 2 * self.half)
-        self.instruments = make("instruments", INSTRUMENT, INSTRUMENT_SLOTS)
+        self.events = make(recording.worker, "events", EVENT, 2 * self.half)
+        self.instruments = make(recording.worker, "instruments", INSTRUMENT, INSTRUMENT_SLOTS)
         self.outlets: list[Outlet] = []
         self.elapsed_ns = 0
         self.received = 0
@@ -135,11 +132,11 @@ class Player:
             self.outlet.gap(GapReason.REFUSED_FRAME, 1, ts)
             self.outlet.count(Reject.TOO_LARGE)
         elif frame.kind == "start":
-            self._restart(msgspec.json.decode(frame.data, type=Started), ts)
+            self._restart(msgspec.json.decode(frame.data, type=Started), ts, frame.file_index)
 
-    def _restart(self, started: Started, ts: int) -> None:
-        """A process begins: its decoder knows nothing, and says so where an earlier one was."""
-        self._begin()
+    def _restart(self, started: Started, ts: int, file_index: int) -> None:
+        """A process begins: its decoder knows what its own file says, and tells where an earlier one was."""
+        self._begin(file_index)
         if not started.previous_epoch:
             return
         record = np.zeros(1, EVENT)
@@ -148,14 +145,15 @@ class Player:
         self.events.producer.publish_batch(record)
         self.outlet.gap(GapReason.COLLECTOR_RESTART, started.frames_abandoned, ts)
 
-    def _begin(self) -> None:
-        """Make a decoder that knows nothing."""
-        kind, about = decoder_of(self.venue), self.about
+    def _begin(self, file_index: int | None = None) -> None:
+        """Make a decoder that knows what a file of the recording (None: the first) says of its collector."""
+        kind, about = decoder_of(self.recording.venue), self.recording.about(file_index)
         self.outlet = Outlet(self.events.producer)
         self.outlets.append(self.outlet)
         producer = self.instruments.producer
         if about is None:
-            table = InstrumentTable("replay", kind.venue, 1, LAST_ID, producer)
+            first = self.recording.first_id
+            table = InstrumentTable("replay", kind.venue, first, LAST_ID - first + 1, producer)
             self.decoder: Decoder = kind(self.outlet, table, accept_any=True)
             return
         first, ids = about.first_instrument_id, about.instrument_ids
@@ -170,25 +168,13 @@ class Player:
         self.decoder.url, self.decoder.rest_url = about.url, about.rest_url
 
 
-def decoder_of(venue: str) -> type[Decoder]:
-    """Return a venue's decoder.
-
-    Raises:
-        ConfigurationError: there is none of that name.
-    """
-    if venue not in DECODERS:
-        raise ConfigurationError(
-            f"--venue {venue}: unknown; there are {', '.join(sorted(DECODERS))}"
-        )
-    return DECODERS[venue]
-
-
 def records_of(frame_bytes: int) -> int:
     """Return how many records a frame can become at most: each level may cut another one off."""
     return 2 * min(frame_bytes // _LEVEL_BYTES, MAX_LEVELS) + _FRAME_RECORDS
 
 
-def _open(label: str, dtype: np.dtype, slots: int) -> PrivateRing:
+def _open(worker: str, ring: str, dtype: np.dtype, slots: int) -> PrivateRing:
+    label = f"{worker}.{ring}"
     producer, data_fd, control_fd = open_private(label, dtype, slots, [CONSUMER])
     consumer = join_private(label, data_fd, control_fd, CONSUMER, dtype)
     return PrivateRing(producer, consumer, np.empty(4096, dtype))

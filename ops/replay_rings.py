@@ -5,12 +5,12 @@ The rings are there for the time of the replay and are removed at its end; they 
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
-from ops.replay_player import CONSUMER, PrivateRing
+from ops.replay_player import CONSUMER, Place, PrivateRing
 from shm.consumer import join
 from shm.errors import ConfigurationError
 from shm.producer import open_ring
@@ -20,10 +20,8 @@ from shm.registry import files_of
 
 
 @contextmanager
-def named_rings(
-    instance: str, worker: str
-) -> Iterator[Callable[[str, np.dtype, int], PrivateRing]]:
-    """Yield what makes rings of an instance; removes them afterwards.
+def named_rings(instance: str) -> Iterator[Place]:
+    """Yield what makes rings of an instance, named as its collectors name them live; removes them afterwards.
 
     Raises:
         ConfigurationError: something of that name is in /dev/shm.
@@ -35,8 +33,8 @@ def named_rings(
     made: list[PrivateRing] = []
     with tempfile.TemporaryDirectory() as state_dir:
 
-        def make(label: str, dtype: np.dtype, slots: int) -> PrivateRing:
-            name = ring_name(instance, worker, label)
+        def make(worker: str, ring: str, dtype: np.dtype, slots: int) -> PrivateRing:
+            name = ring_name(instance, worker, ring)
             producer = open_ring(name, dtype, slots, state_dir)
             made.append(PrivateRing(producer, join(name, CONSUMER, dtype), np.empty(4096, dtype)))
             return made[-1]
@@ -44,8 +42,8 @@ def named_rings(
         try:
             yield make
         finally:
-            for ring in made:
-                ring.producer.stop()
-                ring.consumer.close()
-                ring.producer.close()
-                reclaim_ring(ring.producer.name)
+            for each in made:
+                each.producer.stop()
+                each.consumer.close()
+                each.producer.close()
+                reclaim_ring(each.producer.name)

@@ -1,9 +1,10 @@
 """What a replay computes is computed by the engines of the live workers, from the records that came off the ring.
 
 Features and bars equal the live ones in every column but stamp, seq, epoch, source seq, ts_recv and publish delta, and in the
-id by which an instrument is known: the file names its symbol beside it.
+id by which an instrument is known: the file names its symbol and its collector beside it.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -29,32 +30,52 @@ class _Engine(Protocol):
 
 
 class ReplayRows:
-    """Collects the rows of one replay."""
+    """Collects the rows of one replay, each collector's from an engine of its own: ids may mean another instrument there.
 
-    def __init__(self, engine: _Engine, books: ReplayBooks, epoch: int) -> None:
-        self._engine, self._books, self._epoch = engine, books, epoch
-        self._parts: list[np.ndarray] = []
+    Args:
+        make: makes the engine of a collector: its books, its venue.
+    """
 
-    def take(self, records: np.ndarray) -> None:
+    def __init__(self, make: Callable[[ReplayBooks, str], _Engine]) -> None:
+        self._make = make
+        self._engines: dict[str, tuple[_Engine, ReplayBooks, int]] = {}
+        self._parts: list[tuple[str, np.ndarray]] = []
+
+    def add(self, collector: str, venue: str, books: ReplayBooks, epoch: int) -> None:
+        """Expect the records of a collector."""
+        self._engines[collector] = self._make(books, venue), books, epoch
+
+    def take(self, collector: str, records: np.ndarray) -> None:
         """Compute the rows of EVENT records, in order."""
-        self._parts.append(self._engine.process(records, 0, self._epoch))
+        engine, _, epoch = self._engines[collector]
+        rows = engine.process(records, 0, epoch)
+        if len(rows):
+            self._parts.append((collector, rows))
 
     def write(self, path: Path) -> None:
-        """Write all rows to one Parquet file, numbered from 1."""
-        rows = np.concatenate([np.empty(0, self._engine.output), *self._parts])
+        """Write all rows to one Parquet file, numbered from 1, with their symbols and collectors."""
+        output = next(iter(self._engines.values()))[0].output
+        rows = np.concatenate([np.empty(0, output), *(part for _, part in self._parts)])
+        collectors = [name for name, part in self._parts for _ in range(len(part))]
+        epochs = [self._engines[name][2] for name in collectors]
         seqs = np.arange(1, len(rows) + 1, dtype=np.int64)
-        table = to_table(rows, seqs, np.full(len(rows), self._epoch, np.int64))
-        symbols = [self._books.symbol(each) for each in rows["instrument_id"].tolist()]
+        table = to_table(rows, seqs, np.array(epochs, np.int64))
+        ids = zip(collectors, rows["instrument_id"].tolist(), strict=True)
+        symbols = [self._engines[name][1].symbol(each) for name, each in ids]
         table = table.append_column("symbol", pa.array(symbols, pa.string()))
+        table = table.append_column("collector", pa.array(collectors, pa.string()))
         pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
-def features(books: ReplayBooks, epoch: int) -> ReplayRows:
+def features() -> ReplayRows:
     """Return what collects the rows of the features engine."""
-    return ReplayRows(FeatureEngine(books.scales), books, epoch)
+    return ReplayRows(lambda books, _venue: FeatureEngine(books.scales))
 
 
-def bars(books: ReplayBooks, epoch: int, venue: str) -> ReplayRows:
+def bars() -> ReplayRows:
     """Return what collects the default series of the bars engine."""
-    engine = BarEngine(BarsConfig(), books.scales, lambda each: f"{venue}:{books.symbol(each)}")
-    return ReplayRows(engine, books, epoch)
+    return ReplayRows(
+        lambda books, venue: BarEngine(
+            BarsConfig(), books.scales, lambda each: f"{venue}:{books.symbol(each)}"
+        )
+    )

@@ -23,9 +23,10 @@ from collectors.captures import find_captures, open_captures, session_starts
 from collectors.venues import DECODERS
 from layouts import Kind, Mark
 from ops import show
-from ops.replay import Recording, chunks_of
+from ops.replay import chunks_of
 from ops.replay_books import ReplayBooks
 from ops.replay_player import Player
+from ops.replay_recording import Recording, recordings_of
 from shm.errors import ConfigurationError
 
 _SUFFIXES = (".jsonl.gz", ".jsonl")
@@ -173,9 +174,9 @@ def venue_of(name: str) -> str:
 
 def judge(venue: str, paths: Sequence[Path], known: dict[str, int]) -> list[Truth]:
     """Replay what belongs together and return its truths."""
-    recording = Recording(paths, venue)
+    [recording] = recordings_of(paths, venue)
     sizes = [(frame.kind, len(frame.data)) for frame in recording.frames()]
-    player = Player(venue, max((n for _, n in sizes), default=0))
+    player = Player(recording, max((n for _, n in sizes), default=0))
     books, watch = ReplayBooks(), _Watch()
     own = _read_off(recording, venue)
     for chunk in chunks_of(recording.frames(), player.half):
@@ -264,7 +265,8 @@ _WORDS = {
 
 def _has_books(venue: str, path: Path) -> bool:
     """Tell whether a recording can be judged alone: it holds received frames, and they are not the REST side only."""
-    kinds = {frame.kind for frame in Recording((path,), venue).frames()}
+    [recording] = recordings_of((path,), venue)
+    kinds = {frame.kind for frame in recording.frames()}
     return "recv" in kinds
 
 

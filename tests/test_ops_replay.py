@@ -60,11 +60,11 @@ def crc(asks: list[tuple[str, str]], bids: list[tuple[str, str]]) -> int:
 )
 def test_every_checksum_of_the_recordings_holds(captures, venue, files, checksums, frames) -> None:
     """Across the resubscriptions too, and nothing is unaccounted for."""
-    report, truncated = replay.play([captures / name for name in files], venue)
+    report, [recording] = replay.play([captures / name for name in files], venue)
     assert report.checksums == {"ok": checksums, "bad": 0}
     assert (report.frames, report.unaccounted, report.gaps) == (frames, 0, 0)
     assert report.rejected == {}
-    assert truncated == []
+    assert recording.truncated == []
     assert {book.state for book in report.books.values()} == {"LIVE"}
 
 

@@ -48,7 +48,7 @@ def test_frames_are_played_at_their_instants(monkeypatch, speed: float) -> None:
     pace, played = Pace(speed), []
     with clock.replaced(steady=steady):
         begin = steady.now_ns
-        for [_] in pace.frames(frames(*times)):
+        for _ in pace.frames(frames(*times)):
             played.append(steady.now_ns - begin)
     due = [round((max(times[: i + 1]) - times[0]) / speed) for i in range(len(times))]
     assert all(0 <= at - wanted <= 40_000 for at, wanted in zip(played, due, strict=True)), played
@@ -65,7 +65,7 @@ def test_late_frames_are_counted_and_long_pauses_shortened(monkeypatch) -> None:
     pace, played = Pace(1.0), []
     with clock.replaced(steady=steady):
         begin = steady.now_ns
-        for [frame] in pace.frames(frames(*times)):
+        for frame in pace.frames(frames(*times)):
             played.append(steady.now_ns - begin)
             if frame.line == 1:
                 steady.now_ns += pause + 1_000_000  # somebody held us up

@@ -14,8 +14,9 @@ from wslogs import entries_of, parse, read
 import shm
 from collectors.wslog_salvage import stage_file
 from layouts import EVENT, Entry, Kind
-from ops.replay import Recording, chunks_of, play
+from ops.replay import chunks_of, play
 from ops.replay_player import Player
+from ops.replay_recording import recordings_of
 from shm.consumer import join
 from shm.counters import read_counters
 from shm.errors import ConfigurationError
@@ -77,8 +78,8 @@ def live(instance) -> Iterator[Captured]:
 
 def replayed(files: list[Path]) -> np.ndarray:
     """Return every record that a replay publishes."""
-    recording = Recording(files, "")
-    player = Player(recording.venue, 1 << 16, recording.about)
+    [recording] = recordings_of(files)
+    player = Player(recording, 1 << 16)
     found = []
     for chunk in chunks_of(recording.frames(), player.half):
         player.play(chunk)
@@ -124,8 +125,8 @@ def test_a_replay_is_the_live_run(live: Captured) -> None:
     for entry in entries_of(live.files()):
         covered[entry.first_seq - 1 : entry.first_seq - 1 + entry.records] += 1
     assert (covered == (records["kind"] != Kind.HEARTBEAT)).all()
-    report, truncated = play(live.files())
-    assert (report.unaccounted, truncated) == (0, [])
+    report, [recording] = play(live.files())
+    assert (report.unaccounted, recording.truncated) == (0, [])
     assert report.frames == live.values()["capture_frames"]
     kinds = {e.entry for e in entries_of(live.files())}
     assert set(Entry) - kinds <= {Entry.REST, Entry.SILENCE, Entry.SUBSCRIBE}

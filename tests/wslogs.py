@@ -71,18 +71,23 @@ def frames(n: int, seed: int = 1, longest: int = 400) -> list[bytes]:
 class Feed:
     """The capture of one collector process; `end` in good order, or `die` as by SIGKILL."""
 
-    def __init__(self, instance, **spec: object) -> None:
+    def __init__(
+        self, instance, worker: str = WORKER, told: dict[str, object] | None = None, **spec: object
+    ) -> None:
         self.instance = instance.name
+        self.worker = worker
+        self.told = told or {}
+        """Of the collector, beside what every feed says of itself."""
         self.folder = instance.state_dir / "wslog"
         self.counters = Counters.create(
-            self.instance, WORKER, ("frames_in", *wslog_writer.COUNTERS)
+            self.instance, worker, ("frames_in", *wslog_writer.COUNTERS)
         )
-        name = ring_name(self.instance, WORKER, "events")
+        name = ring_name(self.instance, worker, "events")
         self.events = open_ring(name, EVENT, 4096, instance.state_dir)
         self.capture = Capture(
             CaptureSpec(**{"folder": str(self.folder), "free_bytes_min": 0} | spec),
             self.instance,
-            WORKER,
+            worker,
             self.counters,
             self.events,
             self.about,
@@ -96,13 +101,16 @@ class Feed:
 
         return msgspec.json.encode(
             About(
-                instance=self.instance,
-                venue="kraken_v2",
-                venue_name="kraken",
-                url="wss://venue",
-                max_frame_bytes=1,
-                first_instrument_id=1,
-                instrument_ids=1,
+                **{
+                    "instance": self.instance,
+                    "venue": "kraken_v2",
+                    "venue_name": "kraken",
+                    "url": "wss://venue",
+                    "max_frame_bytes": 1,
+                    "first_instrument_id": 1,
+                    "instrument_ids": 1,
+                }
+                | self.told
             )
         )
 
@@ -126,7 +134,7 @@ class Feed:
         return {n.removeprefix("capture_"): self.counters.get(n) for n in names}
 
     def files(self) -> list[Path]:
-        return sorted((self.folder / WORKER).glob("*.wslog"))
+        return sorted((self.folder / self.worker).glob("*.wslog"))
 
     def settle(self, wait_for) -> None:
         """Tick until something holds."""
