@@ -33,6 +33,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 
     ring: str
     uuid: str
+    """"" where the ring had not been joined: nothing of it was applied, whatever it is now."""
     next_seq: int
     """The first record not applied."""
     lapped: int
@@ -58,15 +59,18 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             computation: identity of the one that asks.
             output_uuid: of the ring that it writes.
-            rings: name and uuid of its inputs, in order.
+            rings: name and uuid of its inputs, in order; uuid "" of one that is not there.
         """
         if self.computation != computation:
             return f"it was made by {self.computation}, this is {computation}"
         if self.output_uuid != output_uuid:
             return "the output ring was made anew since"
-        made_for = [(each.ring, each.uuid) for each in self.positions]
-        if made_for != list(rings):
-            named = ", ".join(ring for ring, _ in made_for)
+        names = [each.ring for each in self.positions]
+        if names != [name for name, _ in rings] or any(
+            each.uuid not in ("", uuid)
+            for each, (_, uuid) in zip(self.positions, rings, strict=True)
+        ):
+            named = ", ".join(names)
             return f"it belongs to other incarnations of its inputs ({named})"
         return ""
 

@@ -180,7 +180,7 @@ class Fanout:
     def run(self) -> int:
         """Work until a drain has ended; returns the exit status."""
         if self._inputs.join(self._stop):
-            self._lanes = [self._open_lane(source) for source in self._inputs]
+            self._follow_rings()
             self._counters.set_state("READY")
             while not self._stop.is_set:
                 self._rest_unless(self._turn())
@@ -209,7 +209,7 @@ class Fanout:
 
     def _rest_unless(self, busy: bool) -> None:
         if self._inputs.beat():
-            self._follow_new_rings()
+            self._follow_rings()
         if not busy and self._link.is_open:
             self._inputs.wait(_IDLE_S)
         elif not busy:
@@ -258,11 +258,15 @@ class Fanout:
     def _rewind(self, lane: Lane) -> None:
         lane.rewind(Progress.parse(self._link.call(*read(lane.key))))
 
-    def _follow_new_rings(self) -> None:
-        """Begin anew on each ring that was made anew."""
+    def _follow_rings(self) -> None:
+        """Begin on each ring that was joined, and anew on each that was made anew, since this was last called."""
+        known = [lane.source for lane in self._lanes]
+        fresh = [self._open_lane(source) for source in self._inputs if source not in known]
+        self._lanes += fresh
         try:
             for lane in self._lanes:
-                if lane.incarnation != lane.source.incarnation and self._link.is_open:
+                is_new = lane in fresh or lane.incarnation != lane.source.incarnation
+                if is_new and self._link.is_open:
                     self._rewind(lane)
         except LinkError as error:
             self._link_failed(error)

@@ -1,10 +1,10 @@
-"""A worker's inputs: joined by name, polled in batches of one epoch, every loss told once, drained to the end.
+"""A worker's inputs: joined by name as they come, polled in batches of one epoch, every loss told once, drained to the end.
 
     inputs = InputSet(instance, ["kraken.events"], consumer="fanout", counters=counters)
-    inputs.join(stop)                               waits for rings that are not there yet
+    inputs.join(stop)                               takes what is there; the others follow in `beat`
     while not (stop.is_set and inputs.drained()):
         inputs.wait(0.1)
-        for source in inputs:
+        for source in inputs:                       those that are joined, in the order of their names
             n = source.poll()                       n records of one epoch in source.records[:n], the first is source.first_seq
             if n == LOST: ...                       source.lost_from .. source.lost_to were overwritten; poll again
             ...                                     do the work, make it durable, then
@@ -15,9 +15,12 @@
 again what it had not committed and suppresses repeats at its output by `(epoch, seq)`. `drained` takes the heads
 as they stand when it is first asked: all that a stopped producer wrote is before its head.
 
-**Failure** A ring that was retired and made anew is joined again from its oldest record once the old one is read
-to its end: `source.incarnation` counts that, because a state built from the old ring says nothing about the new
-one.
+**Failure** A ring that is not there, because what makes it fails or is not up yet, holds up nobody: `join` waits PATIENCE_S
+for it (longer only for one that the worker needs), `beat` joins it when it comes, from its oldest record; until then the
+counter `in.<ring>.here` is 0, which `tickring status` tells. An input keeps its number, `Input.index`, its place among
+the names: what was written with fewer inputs joined stays true when more are. A ring that was retired and made anew is
+joined again from its oldest record once the old one is read to its end: `source.incarnation` counts that, because a state
+built from the old ring says nothing about the new one.
 
 **Cost** `poll` and an uneventful `wait`: one foreign call each and no allocation.
 """
@@ -49,6 +52,8 @@ PINNED_SPIN_US = 1e9
 _BEAT_NS = 250_000_000
 _RENEW_NS = 1_000_000_000
 _JOIN_NAP_S = 0.02
+PATIENCE_S = 2.0
+"""Rings of one start come within this time, so that nothing has to be joined late."""
 _TELL_AFTER_NS = 5_000_000_000
 _NO_END = (1 << 62) - 1
 _KNOWN = {describe(dtype): dtype for dtype in LAYOUTS.values()}
@@ -63,8 +68,12 @@ class Stoppable(Protocol):
 class Input:
     """One ring that a worker reads. Made by `InputSet`."""
 
-    def __init__(self, consumer: Consumer, name: str, owner: str, batch_records: int) -> None:
+    def __init__(
+        self, consumer: Consumer, name: str, owner: str, batch_records: int, index: int
+    ) -> None:
         self.name = name
+        self.index = index
+        """Place among the worker's inputs, joined or not."""
         self._owner = owner
         self.consumer = consumer
         self.records = np.empty(batch_records, consumer.dtype)
@@ -205,45 +214,61 @@ class InputSet:
             raise ConfigurationError(
                 f"inputs {list(rings)} of {consumer}: one or more different rings expected"
             )
-        self._instance, self._rings, self._consumer = instance, tuple(rings), consumer
+        self._instance, self.rings, self._consumer = instance, tuple(rings), consumer
         self._counters, self._batch, self._start = counters, batch_records, start
         self._spin_ns = int(spin_us * 1e3)
         self._inputs: list[Input] = []
+        self._by_index: dict[int, Input] = {}
         self._beat_at = self._renew_at = 0
         self._draining = False
 
     def __iter__(self) -> Iterator[Input]:
         return iter(self._inputs)
 
-    def __len__(self) -> int:
-        return len(self._inputs)
-
     def __getitem__(self, index: int) -> Input:
-        return self._inputs[index]
+        """Return the input of this number. Raises KeyError where it is not joined."""
+        return self._by_index[index]
 
-    def join(self, stop: Stoppable | None = None, timeout_s: float = float("inf")) -> bool:
-        """Join every ring, waiting for those that are not there yet; False: told to stop, or out of time, before.
+    @property
+    def missing(self) -> list[str]:
+        """Names of the rings that are not joined yet."""
+        return [ring for i, ring in enumerate(self.rings) if i not in self._by_index]
+
+    def join(
+        self,
+        stop: Stoppable | None = None,
+        timeout_s: float = float("inf"),
+        needed: Sequence[str] = (),
+        patience_s: float = PATIENCE_S,
+    ) -> bool:
+        """Join the rings, giving those that are not there yet `patience_s`; False: told to stop, or out of time, before.
+
+        Args:
+            stop: tells to stop.
+            timeout_s: when to give up.
+            needed: rings without which there is no use in going on: waited for as long as it takes.
+            patience_s: how long to wait for the others.
 
         Raises:
             AttachError: a ring is there and cannot be used. OwnershipError: the consumer's name is taken.
         """
         began, told = monotonic_ns(), False
-        while len(self._inputs) < len(self._rings):
-            ring = self._rings[len(self._inputs)]
-            try:
-                consumer = self._join(parse_ring(ring, self._instance))
-                self._inputs.append(Input(consumer, ring, self._consumer, self._batch))
-                continue
-            except (NoRing, NoMagic, Retired):
-                waited_ns = monotonic_ns() - began
+        while missing := self._join_missing():
+            waited_ns = monotonic_ns() - began
+            holding_up = [ring for ring in missing if ring in needed]
+            if waited_ns >= patience_s * 1e9 and not holding_up:
+                break
             if (stop is not None and stop.is_set) or waited_ns > timeout_s * 1e9:
                 return False
             if waited_ns > _TELL_AFTER_NS and not told:
-                structlog.get_logger().info("waiting for an input ring", ring=ring)
+                structlog.get_logger().info("waiting for input rings", rings=holding_up)
                 told = True
+                if self._counters is not None:
+                    self._counters.set_state("JOINING")
             self._beat_counters()
             time.sleep(_JOIN_NAP_S)
-        self._remember_handles()
+        if missing:
+            structlog.get_logger().warning("begun without input rings; joined later", rings=missing)
         return True
 
     def wait(self, timeout_s: float) -> bool:
@@ -251,6 +276,9 @@ class InputSet:
         for source in self._inputs:
             if source._kept:
                 return True
+        if not self._inputs:
+            time.sleep(timeout_s)
+            return False
         timeout_ns = int(timeout_s * 1e9)
         return bool(
             lib.tr_wait_many(
@@ -264,11 +292,13 @@ class InputSet:
         )
 
     def beat(self) -> bool:
-        """Show life where it is due (4/s) and tally the inputs; True when it was due. Call it once a turn."""
+        """Show life where it is due (4/s), tally the inputs, join what has come; True when it was due. Call it once a turn."""
         now = monotonic_ns()
         if now < self._beat_at:
             return False
         self._beat_at = now + _BEAT_NS
+        if len(self._inputs) < len(self.rings) and not self._draining:
+            self._join_missing()
         self._beat_counters()
         if now >= self._renew_at:
             self._renew_at = now + _RENEW_NS
@@ -280,7 +310,9 @@ class InputSet:
     def drained(self) -> bool:
         """Every input was read up to where its head stood at the first call of this."""
         if not self._draining:
+            self._join_missing()
             self._draining = True
+            self._beat_at = 0  # whoever follows new inputs in `beat` does so at once
             for source in self._inputs:
                 source.mark_end()
         return all(source.at_end() for source in self._inputs)
@@ -296,6 +328,21 @@ class InputSet:
         for source in self._inputs:
             source.consumer.close()
         self._inputs.clear()
+        self._by_index.clear()
+
+    def _join_missing(self) -> list[str]:
+        """Join what is there and return the names of the rings that are not."""
+        for i, ring in enumerate(self.rings):
+            if i in self._by_index:
+                continue
+            try:
+                consumer = self._join(parse_ring(ring, self._instance))
+            except (NoRing, NoMagic, Retired):
+                continue
+            self._by_index[i] = Input(consumer, ring, self._consumer, self._batch, i)
+            self._inputs = [self._by_index[each] for each in sorted(self._by_index)]
+            self._remember_handles()
+        return self.missing
 
     def _join(self, name: RegionName) -> Consumer:
         region = regions.attach(name.file("data"))
@@ -317,6 +364,7 @@ class InputSet:
         if self._counters is None:
             return
         for source in self._inputs:
+            self._counters.set(f"in.{source.name}.here", 1)
             self._counters.set(f"in.{source.name}.seq", source.next_seq - 1)
             self._counters.set(f"in.{source.name}.lost", source.consumer.lapped)
         self._counters.heartbeat()
@@ -328,5 +376,5 @@ def spin_us_of(cpu: int) -> float:
 
 
 def input_counters(rings: Sequence[str]) -> list[str]:
-    """Return the counters that a worker with these inputs keeps: the last seq read of each, the records it lost."""
-    return [f"in.{ring}.{what}" for ring in rings for what in ("seq", "lost")]
+    """Return the counters that a worker with these inputs keeps of each: is it here, the last seq read, records lost."""
+    return [f"in.{ring}.{what}" for ring in rings for what in ("here", "seq", "lost")]

@@ -11,7 +11,7 @@ from typing import Literal
 from consumers.instruments import InstrumentTable
 from consumers.merged import check_inputs
 from consumers.pnl_engine import IsWatched, PnlEngine, PnlOptions, PriceScale
-from consumers.pnl_state import COUNTERS
+from consumers.pnl_state import COUNTERS, ORDERS
 from consumers.runner import StatefulSpec, run_stateful
 from layouts import CostMethod, MarkKind
 from shm.counters import Counters
@@ -74,7 +74,9 @@ def main(spec: PnlSpec) -> int:
         return PnlEngine(table_price_scale(table), options_of(spec), table_watch(table, spec.watch))
 
     try:
-        return run_stateful(spec, make, RING, (*COUNTERS, "positions"))
+        # Without fills there is nothing to account for; marks may come when they come.
+        needed = spec.inputs[: ORDERS + 1]
+        return run_stateful(spec, make, RING, (*COUNTERS, "positions"), needed=needed)
     finally:
         table.close()
 

@@ -153,13 +153,19 @@ class Recorder:
     def _begin(self) -> None:
         for left in self._data_dir.glob("*/*.tmp"):
             left.unlink()
-        for source in self._inputs:
-            tape = Tape(source, self._journal_dir, self._spec.segment_rows)
-            self._publisher.add(tape.begin(self._manifest))
-            self._tapes.append(tape)
+        self._begin_tapes()
         current = {(tape.source.name, tape.uuid[:16]) for tape in self._tapes}
         for ring, uuid in {_identity(p) for p in self._journal_dir.glob(f"*{SUFFIX}")} - current:
             self._publisher.add(_finish_old(self._journal_dir, ring, uuid))
+
+    def _begin_tapes(self) -> None:
+        """Go on with the tape of each ring that was joined since this was last called."""
+        known = [tape.source for tape in self._tapes]
+        for source in self._inputs:
+            if source not in known:
+                tape = Tape(source, self._journal_dir, self._spec.segment_rows)
+                self._publisher.add(tape.begin(self._manifest))
+                self._tapes.append(tape)
 
     def _turn(self, idle_s: float = _IDLE_S) -> None:
         """Read each ring once, and look after sync and publishing; without records rest for `idle_s`."""
@@ -173,7 +179,7 @@ class Recorder:
                     tape.read_again()
         self._look_after()
         if self._inputs.beat():
-            self._follow_new_rings()
+            self._follow_rings()
             self._show()
         if n == 0 and monotonic_ns() >= self._pause_until:
             self._inputs.wait(idle_s)
@@ -185,7 +191,7 @@ class Recorder:
     def _read(self, tape: Tape) -> int:
         source = tape.source
         if tape.incarnation != source.incarnation:
-            return 0  # a new ring, which `_follow_new_rings` begins
+            return 0  # a new ring, which `_follow_rings` begins
         n = source.poll()
         if n == LOST:
             log.error(
@@ -200,7 +206,8 @@ class Recorder:
             tape.take(n)
         return n
 
-    def _follow_new_rings(self) -> None:
+    def _follow_rings(self) -> None:
+        self._begin_tapes()
         for tape in self._tapes:
             if tape.incarnation != tape.source.incarnation:
                 self._sync_now()

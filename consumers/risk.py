@@ -80,8 +80,10 @@ def main(spec: RiskSpec) -> int:
             table_names(table), spec.accounts, spec.currency, roles, spec.halt_on_restart
         )
 
+    names = (*COUNTERS, "trading_state", "orders_open")
     try:
-        return run_stateful(spec, make, RING, (*COUNTERS, "trading_state", "orders_open"))
+        # No order may be judged before its limits and halts can be read; one without a mark is refused.
+        return run_stateful(spec, make, RING, names, needed=spec.inputs[: len(ROLES)])
     finally:
         table.close()
 

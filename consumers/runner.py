@@ -1,8 +1,9 @@
 """A computation run as a worker process: spec, counters, rings, warm-up, READY, turns until SIGTERM, a clean end.
 
-**Protocol** Counters (STARTING) and a beat from a thread while kernels are compiled or loaded; inputs, waiting for those
-that are not there yet; the output ring under a new epoch; the state restored; READY; then one thread and no compilation any
-more (what is compiled nevertheless is counted in `compiles_after_ready`, logged once, and makes `status` degraded).
+**Protocol** Counters (STARTING) and a beat from a thread while kernels are compiled or loaded; the inputs that are there, those
+that are needed waited for (JOINING); the output ring under a new epoch; the state restored; READY; then one thread and no
+compilation any more (what is compiled nevertheless is counted in `compiles_after_ready`, logged once, and makes `status`
+degraded).
 SIGTERM: the inputs are read to where they stood, the state is written, the ring says STOPPED.
 """
 
@@ -72,6 +73,7 @@ def run_stateful(
     ring: str,
     more_counters: Sequence[str] = (),
     stop: Stoppable | None = None,
+    needed: Sequence[str] = (),
 ) -> int:
     """Run a computation as a worker until SIGTERM, then read its inputs to their ends; return the exit status.
 
@@ -81,6 +83,7 @@ def run_stateful(
         ring: the output ring's second name, `<worker>.<ring>`.
         more_counters: names that `Computation.counters` uses.
         stop: tells the end; None: SIGTERM and SIGINT.
+        needed: inputs without which the worker does not begin; it begins without the others and joins them when they come.
     """
     stop = stop if stop is not None else StopFlag()
     names = [*COUNTERS, *input_counters(spec.inputs), *more_counters]
@@ -92,7 +95,7 @@ def run_stateful(
     inputs = InputSet(
         spec.instance, spec.inputs, spec.worker, counters, computation.batch_records, spin_us
     )
-    if not inputs.join(stop):
+    if not inputs.join(stop, needed=needed):
         counters.set_state("STOPPED")
         return 0
     name = ring_name(spec.instance, spec.worker, ring)

@@ -13,8 +13,9 @@ was, and the replay merges them so (consumers.merged). A checkpoint is written a
 so the rows to look through are still there. Killed before C1: the older checkpoint, a longer replay. Between C1 and
 C2: the checkpoint's position wins over the cursor.
 
-**Failure** Without a checkpoint that fits, everything the inputs still hold is applied from the oldest record on.
-Records lost to overwriting are told to the computation, and the snapshots that it then lacks are asked of the
+**Failure** An input whose ring is not there yet is joined when it comes; checkpoints say so, and a restart reads it from its
+oldest record, as the worker did. Without a checkpoint that fits, everything the inputs still hold is applied from the oldest
+record on. Records lost to overwriting are told to the computation, and the snapshots that it then lacks are asked of the
 collector.
 """
 
@@ -44,6 +45,7 @@ COUNTERS = (
     "restored",
 )
 _EVERY_INDEX = 1 << 32
+_NOT_JOINED = -1
 
 
 class Computation(Protocol):
@@ -137,16 +139,17 @@ class StatefulWorker:
         self._store, self._counters = store, counters
         self._checkpoint_ns = int(checkpoint_s * 1e9)
         self._checkpoint_at = monotonic_ns() + self._checkpoint_ns
-        self._told = [_Told() for _ in inputs]
-        self._replaying = [False for _ in inputs]
-        self._incarnations = [0 for _ in inputs]
+        self._told = [_Told() for _ in inputs.rings]
+        self._replaying = [False for _ in inputs.rings]
+        self._incarnations = [_NOT_JOINED for _ in inputs.rings]
         self._rows = ffi.cast("char *", address_of(computation.rows))
         self._row_bytes = computation.output.itemsize
-        self._addresses = [address_of(source.records) for source in inputs]
+        self._addresses = [0 for _ in inputs.rings]
         self._half_output = output.facts().slots // 2
-        self._eighths = [source.consumer.facts().slots // 8 for source in inputs]
+        self._eighths = [0 for _ in inputs.rings]
         self._saved_rows = output.next_seq
-        self._saved_seqs = [source.next_seq for source in inputs]
+        self._saved_seqs = [0 for _ in inputs.rings]
+        self._follow_rings()
         merges = COLUMN in (computation.output.names or ())
         self._merge = RecordedMerge() if merges else None
         self._following = False
@@ -155,7 +158,8 @@ class StatefulWorker:
         """Go back to the newest checkpoint that fits, or to the oldest records; True: a checkpoint was found."""
         log = structlog.get_logger()
         found = self._store.load()
-        rings = [(source.name, source.uuid) for source in self._inputs]
+        joined = {source.name: source.uuid for source in self._inputs}
+        rings = [(name, joined.get(name, "")) for name in self._inputs.rings]
         restored = False
         scan_from = 0
         if found is not None:
@@ -171,15 +175,15 @@ class StatefulWorker:
                 log.warning("checkpoint refused; rebuilding from what the rings hold", why=reason)
             else:
                 restored = True
-                self._resume(checkpoint)
+                for source in self._inputs:
+                    self._resume(source, checkpoint.positions[source.index])
                 scan_from = checkpoint.output_next_seq
         if not restored:
             for source in self._inputs:
-                oldest = int(lib.tr_oldest(source.consumer.handle))
-                source.resume(oldest, source.consumer.lapped)
+                _from_oldest(source)
         self._look_through_output(scan_from)
         self._replaying = [told.seq > 0 for told in self._told]
-        self._saved_seqs = [source.next_seq for source in self._inputs]
+        self._note_saved()
         return restored
 
     def publish_restart(self) -> None:
@@ -205,13 +209,13 @@ class StatefulWorker:
             self._beat()
             return 0
         applied = 0
-        for i, source in enumerate(self._inputs):
+        for source in self._inputs:
             n = source.poll()
             if n > 0:
                 applied += n
-                self._apply(i, source, n)
+                self._apply(source.index, source, n)
             elif n == LOST:
-                self._lost(i, source)
+                self._lost(source.index, source)
         self._beat()
         return applied
 
@@ -222,41 +226,50 @@ class StatefulWorker:
         self._follow_merge()
         if self._following:
             return
-        positions = tuple(
-            Position(
-                ring=source.name,
-                uuid=source.uuid,
-                next_seq=source.next_seq,
-                lapped=source.consumer.lapped,
-                told_seq=max(told.seq, source.next_seq - 1),
-                told_index=told.index if told.seq >= source.next_seq else _EVERY_INDEX,
-            )
-            for source, told in zip(self._inputs, self._told, strict=True)
-        )
+        absent = (Position(ring=r, uuid="", next_seq=0, lapped=0) for r in self._inputs.rings)
+        positions = dict(enumerate(absent))
+        positions |= {source.index: self._position(source) for source in self._inputs}
         checkpoint = Checkpoint(
             computation=self._computation.identity,
             output_uuid=self._output.facts().uuid,
             output_next_seq=self._output.next_seq,
-            positions=positions,
+            positions=tuple(positions.values()),
         )
         self._store.save(checkpoint, self._computation.to_bytes())
         for source in self._inputs:
             source.commit()
         self._counters.add("checkpoints")
         self._saved_rows = self._output.next_seq
-        self._saved_seqs = [source.next_seq for source in self._inputs]
+        self._note_saved()
         self._checkpoint_at = monotonic_ns() + self._checkpoint_ns
 
     def drained(self) -> bool:
         """Every input was read to where it stood when this was first asked."""
-        return self._inputs.drained()
+        is_drained = self._inputs.drained()
+        self._follow_rings()  # the first call may have joined some
+        return is_drained
+
+    def _position(self, source: Input) -> Position:
+        told = self._told[source.index]
+        return Position(
+            ring=source.name,
+            uuid=source.uuid,
+            next_seq=source.next_seq,
+            lapped=source.consumer.lapped,
+            told_seq=max(told.seq, source.next_seq - 1),
+            told_index=told.index if told.seq >= source.next_seq else _EVERY_INDEX,
+        )
+
+    def _note_saved(self) -> None:
+        for source in self._inputs:
+            self._saved_seqs[source.index] = source.next_seq
 
     def _follow_merge(self) -> None:
         """After a restart, once: apply what the output's rows name as their causes, in their order."""
         if self._merge is not None:
             merge, self._merge = self._merge, None
             self._following = True
-            merge.follow(len(self._inputs), self._advance, self._follow_restart)
+            merge.follow(len(self._inputs.rings), self._advance, self._follow_restart)
             self._following = False
 
     def _follow_restart(self, row: np.void) -> None:
@@ -264,7 +277,9 @@ class StatefulWorker:
             self._computation.follow_restart(row)
 
     def _advance(self, i: int, seq: int) -> None:
-        """Apply an input up to and with `seq`, or as far as its ring goes."""
+        """Apply an input up to and with `seq`, or as far as its ring goes; seq 0: of one that was not joined yet."""
+        if seq < 1 or self._incarnations[i] == _NOT_JOINED:
+            return
         source = self._inputs[i]
         while source.next_seq <= seq:
             n = source.poll(seq + 1 - source.next_seq)
@@ -323,13 +338,9 @@ class StatefulWorker:
             return
         self._output.heartbeat()
         self._computation.idle()
-        for i, source in enumerate(self._inputs):
-            if source.incarnation != self._incarnations[i]:
-                self._incarnations[i] = source.incarnation
-                self._told[i], self._replaying[i] = _Told(), False
-                self._computation.forget(i)
-                self._saved_seqs[i] = source.next_seq
-            self._ask_snapshots(i, source)
+        self._follow_rings()
+        for source in self._inputs:
+            self._ask_snapshots(source.index, source)
         for name, value in self._computation.counters.items():
             self._counters.set(name, value)
         facts = self._output.facts()
@@ -337,18 +348,32 @@ class StatefulWorker:
         if monotonic_ns() >= self._checkpoint_at:
             self.save()
 
-    def _resume(self, checkpoint: Checkpoint) -> None:
-        for i, (source, position) in enumerate(
-            zip(self._inputs, checkpoint.positions, strict=True)
-        ):
-            source.resume(position.next_seq, position.lapped)
-            self._told[i].note(position.told_seq, position.told_index)
+    def _follow_rings(self) -> None:
+        """Begin with each input that was joined or made anew since this was last called."""
+        for source in self._inputs:
+            i, before = source.index, self._incarnations[source.index]
+            if source.incarnation == before:
+                continue
+            self._incarnations[i] = source.incarnation
+            self._addresses[i] = address_of(source.records)
+            self._eighths[i] = source.consumer.facts().slots // 8
+            self._told[i], self._replaying[i] = _Told(), False
+            self._saved_seqs[i] = source.next_seq
+            if before != _NOT_JOINED:
+                self._computation.forget(i)
+
+    def _resume(self, source: Input, position: Position) -> None:
+        if not position.uuid:
+            _from_oldest(source)
+            return
+        source.resume(position.next_seq, position.lapped)
+        self._told[source.index].note(position.told_seq, position.told_index)
 
     def _look_through_output(self, scan_from: int) -> None:
         """Note the last row of each input among those that the output holds from `scan_from` on."""
         source_of = {
-            epoch: i
-            for i, source in enumerate(self._inputs)
+            epoch: source.index
+            for source in self._inputs
             for epoch, _ in source.consumer.facts().epochs
         }
         with open_reader(self._output.name, self._computation.output) as reader:
@@ -369,3 +394,7 @@ class StatefulWorker:
             if i is not None:
                 last = caused[caused["source_epoch"] == epoch][-1]
                 self._told[i].note(int(last["source_seq"]), int(last["source_index"]))
+
+
+def _from_oldest(source: Input) -> None:
+    source.resume(int(lib.tr_oldest(source.consumer.handle)), source.consumer.lapped)

@@ -228,6 +228,8 @@ class Child:
         if facts is not None and facts.heartbeat_ns != self._heartbeat:
             self._heartbeat = facts.heartbeat_ns
             self._beat_at_s = _now_s()
+        if facts is not None and facts.state == "JOINING":
+            self._started_at_s = self._beat_at_s  # it lives; what it waits for may be down for long
         if facts is not None and facts.state == "READY":
             self.listen_port = facts.values.get("listen_port", 0)
             self._ready()

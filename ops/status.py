@@ -49,6 +49,8 @@ class WorkerRow(msgspec.Struct, kw_only=True):
     link: LinkFacts | None = None
     capture: str = ""
     """"on", "failed" (frames are not kept), or "" where none was asked for."""
+    waits_for: list[str] = []
+    """Input rings that are not there; once they are, they are joined."""
     compiles_after_ready: int = 0
     """Kernels that were compiled while records waited."""
     message: str = ""
@@ -161,6 +163,9 @@ def _add_counters(instance: str, row: WorkerRow, facts: WorkerFacts) -> None:
         for name, seq in values.items()
         if name.startswith("in.") and name.endswith(".seq")
     }
+    here = {name[3:-5]: n for name, n in values.items() if name.endswith(".here")}
+    if facts.state in ("READY", "JOINING"):
+        row.waits_for = [ring for ring, is_here in here.items() if not is_here]
     row.compiles_after_ready = values.get("compiles_after_ready", 0)
     if inputs:
         row.lag_records = sum(_behind(instance, ring, seq) for ring, seq in inputs.items())
@@ -184,6 +189,8 @@ def _reasons(row: WorkerRow) -> list[str]:
         found.append(f"{row.worker} is {row.state}{said}")
     elif row.heartbeat_age_s is not None and row.heartbeat_age_s > HEARTBEAT_LIMIT_S:
         found.append(f"{row.worker} has not beaten for {row.heartbeat_age_s:.1f} s")
+    if row.state in ("RUNNING", "STARTING") and row.waits_for:
+        found.append(f"{row.worker} waits for {', '.join(row.waits_for)}: not there yet")
     if row.state == "RUNNING" and row.compiles_after_ready:
         found.append(
             f"{row.worker} compiled {row.compiles_after_ready} kernels after it was ready: each stalls it for seconds; "

@@ -22,7 +22,8 @@ from shm.lock import OwnerLock
 from shm.process import is_alive, own_identity
 from shm.region import PREFIX, Region, check_part
 
-WORKER_STATES = ("STARTING", "READY", "DRAINING", "STOPPED", "FAILED")
+WORKER_STATES = ("STARTING", "READY", "DRAINING", "STOPPED", "FAILED", "JOINING")
+"""JOINING: not ready, because an input is not there that the worker cannot begin without."""
 _MAGIC = 0x315453544E554F43  # "COUNTST1"
 _VERSION = 1
 _HEADER_WORDS = 8

@@ -8,7 +8,7 @@ from shm.counters import Counters
 from shm.errors import ConfigurationError
 from shm.worker import StopFlag, WorkerSpec, run_worker
 
-Behaviour = Literal["work", "hang", "refuse", "crash", "end", "deaf", "slow"]
+Behaviour = Literal["work", "hang", "refuse", "crash", "end", "deaf", "slow", "join", "stuck"]
 
 
 class TinySpec(WorkerSpec):
@@ -34,6 +34,12 @@ def main(spec: TinySpec) -> int:
         return 7
     if spec.behaviour == "slow":
         time.sleep(0.5)
+    if spec.behaviour in ("join", "stuck"):
+        counters.set_state("JOINING")
+        for _ in range(200):
+            time.sleep(0.02)
+            if spec.behaviour == "join":
+                counters.heartbeat()
     for name in ("connected", "books_live", "books_total"):
         counters.set(name, 1)
     counters.set_state("READY")

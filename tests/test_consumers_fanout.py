@@ -87,6 +87,36 @@ def test_a_new_run_is_not_taken_for_the_old_one(
     again.close()
 
 
+@pytest.mark.parametrize("outage", [False, True])
+def test_a_ring_that_comes_late_is_delivered_from_its_first_record(
+    server: RedisServer, feed: Feed, outage: bool
+) -> None:
+    """The others are delivered meanwhile; also when it comes while Redis is away, and it is read to its end in a drain."""
+    with running(spec(feed, server.url, inputs=["late.events", feed.ring])):
+        feed.trades(20)
+        until("delivered", lambda: delivered(server, feed))
+        if outage:
+            server.kill()
+            until("noticed", lambda: values(feed)["redis_connected"] == 0)
+        late = Feed(feed.place, "late", first_id=2)
+        late.add_instrument("ETH/USD")
+        late.trades(30)
+        until("joined", lambda: values(feed)["in.late.events.here"] == 1)
+        if outage:
+            server.start()
+        feed.trades(5)
+        late.trades(10)
+    assert findings(server, feed) == []
+    kept = entries(server, "trades:kraken:ETH/USD")
+    assert [int(fields["seq"]) for _, fields in kept] == list(range(1, 41))
+    assert values(feed)["entries_acked"] == 65
+    assert values(feed)["drain_left"] == 0
+    with running(spec(feed, server.url, inputs=["late.events", feed.ring])):  # goes on after it
+        late.trades(5)
+    assert (values(feed)["entries_acked"], values(feed)["entries_refused"]) == (70, 0)
+    late.close()
+
+
 def test_a_ring_made_anew_while_the_worker_runs_is_followed(
     server: RedisServer, feed: Feed
 ) -> None:

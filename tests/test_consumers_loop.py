@@ -189,6 +189,79 @@ def test_joining_waits_for_a_ring_and_gives_up_when_told(place: Instance) -> Non
     late.close()
 
 
+def test_a_missing_ring_holds_up_nobody_and_keeps_its_number(place: Instance) -> None:
+    """The others are begun with; it is joined by a later beat, from its oldest record, and told by its counter until then."""
+    rings = ["late.events", RING, "never.events"]
+    counters = Counters.create(place.name, "reader", input_counters(rings))
+    producer = feed(place)
+    inputs = InputSet(place.name, rings, "reader", counters)
+    assert inputs.join(patience_s=0.0)
+    assert ([source.index for source in inputs], inputs.missing) == ([1], [rings[0], rings[2]])
+    with pytest.raises(KeyError):
+        inputs[0]
+    assert inputs.beat()
+    assert [counters.get(f"in.{ring}.here") for ring in rings] == [0, 1, 0]
+    late = feed(place, "late")
+    late.publish_batch(records(1, 3))
+    assert not inputs.beat()  # it is not due, four times a second
+    assert inputs.missing == [rings[0], rings[2]]
+    inputs._beat_at = 0
+    assert inputs.beat()
+    assert [(source.index, source.name) for source in inputs] == [(0, "late.events"), (1, RING)]
+    assert [counters.get(f"in.{ring}.here") for ring in rings] == [1, 1, 0]
+    assert inputs.wait(0.0)
+    assert (inputs[0].poll(), inputs[0].first_seq, inputs[1].poll()) == (3, 1, 0)
+    inputs.close()
+    producer.close()
+    late.close()
+
+
+def test_without_any_ring_a_worker_rests_and_ends(place: Instance) -> None:
+    """`wait` takes its time and finds nothing; there is nothing to drain."""
+    inputs = InputSet(place.name, [RING], "reader")
+    assert inputs.join(patience_s=0.0)
+    assert not inputs.wait(0.01)
+    assert list(inputs) == []
+    assert inputs.drained()
+    inputs.close()
+
+
+def test_a_ring_that_came_just_before_the_end_is_drained(place: Instance) -> None:
+    """It was not joined yet when the end was told: it is, and read like the others; what comes later is not."""
+    producer = feed(place)
+    inputs = InputSet(place.name, [RING, "late.events", "later.events"], "reader")
+    assert inputs.join(patience_s=0.0)
+    assert inputs.beat()
+    late = feed(place, "late")
+    late.publish_batch(records(1, 2))
+    assert not inputs.drained()
+    assert inputs[1].poll() == 2
+    assert inputs.drained()
+    later = feed(place, "later")
+    assert inputs.beat()  # at once, so that the worker follows what `drained` has joined
+    assert inputs.missing == ["later.events"]
+    inputs.close()
+    for each in (producer, late, later):
+        each.close()
+
+
+def test_a_needed_ring_is_waited_for_beyond_all_patience(
+    place: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And told: the worker says JOINING, which is no hang."""
+    monkeypatch.setattr("consumers.loop._TELL_AFTER_NS", 0)
+    rings = [RING, "other.events"]
+    counters = Counters.create(place.name, "reader", input_counters(rings))
+    inputs = InputSet(place.name, rings, "reader", counters)
+    assert not inputs.join(timeout_s=0.1, needed=[RING], patience_s=0.0)
+    assert read_counters(place.name, "reader").state == "JOINING"
+    producer = feed(place)
+    assert inputs.join(timeout_s=0.1, needed=[RING], patience_s=0.0)
+    assert inputs.missing == ["other.events"]
+    inputs.close()
+    producer.close()
+
+
 @pytest.mark.parametrize("rings", [[], [RING, RING]])
 def test_no_input_and_one_twice_are_refused(place: Instance, rings: list[str]) -> None:
     """A worker reads one or more different rings; the error names what was given."""

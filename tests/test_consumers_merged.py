@@ -39,13 +39,13 @@ def new_engine() -> PnlEngine:
 class Place:
     """Three input rings, and pnl workers that come and go."""
 
-    def __init__(self, instance: Instance, seed: int) -> None:
+    def __init__(self, instance: Instance, seed: int, late: int = 0) -> None:
         self.instance, self.rng = instance, random.Random(seed)
         self.tape = desk_tape(self.rng, fills=120, events=200)
         self.at = [0, 0, 0]
-        self.producers = [
-            self.open(ring, ORDER if i == 0 else EVENT) for i, ring in enumerate(RINGS)
-        ]
+        self.producers: list[Producer] = []
+        while len(self.producers) < len(RINGS) - late:
+            self.open_next()
         self.parts: list = []
 
     def open(self, ring: str, layout: np.dtype) -> Producer:
@@ -53,9 +53,14 @@ class Place:
         ring_ = ring_name(self.instance.name, worker, name)
         return open_ring(ring_, layout, SLOTS, self.instance.state_dir)
 
+    def open_next(self) -> None:
+        """Open the next ring; the last `late` of them come one by one."""
+        i = len(self.producers)
+        self.producers.append(self.open(RINGS[i], EVENT if i else ORDER))
+
     def feed(self) -> bool:
         """Publish a few records of one input; False: nothing is left."""
-        left = [i for i in range(3) if self.at[i] < len(self.tape[i])]
+        left = [i for i in range(len(self.producers)) if self.at[i] < len(self.tape[i])]
         if not left:
             return False
         i = self.rng.choice(left)
@@ -71,7 +76,7 @@ class Place:
         names = [*COUNTERS, *input_counters(RINGS), *engine.counters]
         counters = Counters.create(self.instance.name, "pnl", names)
         inputs = InputSet(self.instance.name, RINGS, "pnl", counters, self.rng.randrange(1, 9))
-        inputs.join()
+        inputs.join(patience_s=0.0)
         name = ring_name(self.instance.name, "pnl", "positions")
         output = open_ring(name, POSITION, SLOTS, self.instance.state_dir)
         store = CheckpointStore(self.instance.state_dir, "pnl")
@@ -111,12 +116,15 @@ def cut_publishing(place: Place, worker: StatefulWorker) -> None:
 
 
 def campaign(place: Place, kills: int) -> None:
-    """Feed and turn at random; die between turns, in a turn, before, in and after a checkpoint."""
+    """Feed and turn at random; die between turns, in a turn, before, in and after a checkpoint; late rings come in between."""
     worker = place.start()
     lives = place.rng.sample(range(1, 60), kills)
     step = 0
     while place.feed() or worker.turn(0.0):
         step += 1
+        if step % 12 == 0 and len(place.producers) < len(RINGS):
+            place.open_next()
+            worker._inputs._beat_at = 0
         for _ in range(place.rng.randrange(3)):
             worker.turn(0.0)
         if place.rng.random() < 0.1:
@@ -155,6 +163,22 @@ def test_killed_anywhere_the_rows_are_those_of_one_unbroken_merge(
     campaign(place, kills=8)
     found = bytes_of(place.rows())
     assert len(found) > 200
+    assert found == place.wanted()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("late", [1, 2])
+def test_rings_that_come_late_are_merged_as_the_rows_tell(
+    instance: Instance, places: list[Place], seed: int, late: int
+) -> None:
+    """Killed before and after they came, with and without a checkpoint: as one unbroken merge that began without them."""
+    places.append(place := Place(instance, seed, late))
+    campaign(place, kills=10)
+    found = bytes_of(place.rows())
+    assert len(found) > 200
+    assert len(place.producers) == len(RINGS)
+    first = place.rows()["applied_seq"][0].tolist()
+    assert first[3 - late :] == [0] * (len(first) - 3 + late)
     assert found == place.wanted()
 
 

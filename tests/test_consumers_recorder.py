@@ -60,6 +60,26 @@ def test_records_come_back_verbatim(feed: Feed) -> None:
     assert (values["lost_rows"], values["drain_left"], values["journal_errors"]) == (0, 0, 0)
 
 
+def test_a_ring_that_comes_late_is_stored_from_its_first_record(feed: Feed) -> None:
+    """The others are recorded meanwhile; what it holds when the recorder ends is stored too."""
+    rings = ["late.events", feed.ring, "never.events"]
+    with running_recorder(recorder_spec(feed, inputs=rings)):
+        feed.trades(300)
+        until("journaled", lambda: recorder_values(feed)["rows_journaled"] == 300)
+        late = Feed(feed.place, "late", first_id=2)
+        late.trades(40)
+        until("joined", lambda: recorder_values(feed)["rows_journaled"] == 340)
+        late.trades(60)
+        for each in (feed, late):
+            each.events.stop()
+    assert stored(feed.place, "late.events")["seq"].to_pylist() == list(range(1, 101))
+    assert stored(feed.place).num_rows == 300
+    values = recorder_values(feed)
+    assert [values[f"in.{ring}.here"] for ring in rings] == [1, 1, 0]
+    assert (values["rows_stored"], values["lost_rows"], values["drain_left"]) == (400, 0, 0)
+    late.close()
+
+
 def test_files_have_fixed_borders(feed: Feed) -> None:
     """Whatever the batches, a file ends where a multiple of segment_rows begins."""
     with running_recorder(recorder_spec(feed, batch_records=7)):

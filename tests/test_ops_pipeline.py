@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import Instance
 
-from layouts import Kind
+from layouts import EVENT, Kind
 from ops import replay
 from ops.status import read_children
 from shm.counters import read_counters
+from shm.producer import open_ring
+from shm.region import ring_name
 from shm.registry import files_of, read_instance
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -187,6 +190,65 @@ def test_a_life_with_every_worker_killed_ends_with_closed_books(pipeline) -> Non
     assert_closed(one.down())
     assert one.call("down").returncode == 0
     assert one.call("status").returncode == 3
+
+
+BROKEN = (
+    TOPOLOGY
+    + """
+[collectors.broken]
+venue = "coinbase_advanced"
+url = "ws://127.0.0.1:9/"
+key_file = "{name}.absent"
+first_instrument_id = 4000
+subscriptions = [{{ channel = "book", symbols = ["BTC-USD"] }}]
+[collectors.after]
+venue = "kraken_v2"
+url = "ws://127.0.0.1:9/"
+depends_on = ["broken"]
+event_slots = 32768
+book_slots = 256
+instrument_slots = 1024
+instrument_ids = 100
+first_instrument_id = 5000
+subscriptions = [{{ channel = "book", symbols = ["XRP/USD"] }}]
+"""
+)
+
+
+def test_a_collector_that_never_starts_holds_up_nobody(pipeline) -> None:
+    """The readers work on what is there, say what they wait for, and take it up when it comes; one is killed meanwhile."""
+    one = pipeline(BROKEN)
+    done = one.call("up", "-c", str(one.file))
+    assert done.returncode == 0, done.stderr
+    readers = ("features", "bars", "fanout", "recorder")
+
+    def works() -> bool:
+        rows = one.workers()
+        running = all(rows[name]["state"] == "RUNNING" for name in readers)
+        waiting = [rows[name]["waits_for"] for name in readers]
+        late = ["after.events"]
+        wanted = [late, late, late, [*late, "after.instruments"]]
+        return running and rows["broken"]["state"] == "FAILED" and waiting == wanted
+
+    wait_for(works, READY_S)
+    reasons = one.read("status")["reasons"]
+    assert "features waits for after.events: not there yet" in reasons
+    wait_for(lambda: one.counters("fanout")["in.features.features.entries"] > 100)
+    os.kill(one.pids()["features"], signal.SIGKILL)
+    late = ring_name(one.name, "after", "events")
+    producer = open_ring(late, EVENT, 32768, one.state)
+    rows = np.zeros(100, EVENT)
+    rows["kind"] = Kind.HEARTBEAT
+    producer.publish_batch(rows)
+    for name in readers:
+        wait_for(lambda name=name: one.counters(name)["in.after.events.seq"] == 100)
+    producer.stop()
+    producer.close()
+    books = one.down()
+    assert books["unaccounted"] == 0, json.dumps(books, indent=1)
+    names = {check["name"]: check for check in books["checks"]}
+    assert names["features of kraken.events"]["found"] > 100
+    assert names["stored of after.events"]["found"] == 100
 
 
 @pytest.mark.soak

@@ -226,6 +226,15 @@ def test_a_hung_worker_is_aborted_with_its_stack(start) -> None:
     assert "no heartbeat" in one.facts()["a"].message
 
 
+def test_a_worker_that_waits_for_an_input_is_not_hung(start) -> None:
+    """JOINING may take longer than start_timeout_s, as long as it beats; without a beat it is aborted like any other."""
+    workers = {"joins": {"behaviour": "join"}, "stuck": {"behaviour": "stuck", "backoff_s": 5.0}}
+    one = start(workers, start_timeout_s=2.0)
+    facts = one.wait_states(joins="RUNNING", stuck="BACKOFF")
+    assert facts["joins"].restarts == 0
+    assert "not ready within start_timeout_s" in facts["stuck"].message
+
+
 def test_a_stopped_worker_is_killed(start) -> None:
     """SIGSTOP: it cannot even abort."""
     one = start({"a": {}}, heartbeat_timeout_s=0.3)
