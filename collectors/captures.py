@@ -33,7 +33,7 @@ Kind = Literal["open", "sent", "recv", "rest"]
 LoggedKind = Literal["start", "close", "timer", "republish", "too_large", "silence", "subscribe"]
 """What a .wslog tells: see `layouts.wslog.Entry`; of JSON lines "close" alone, where a link was opened anew."""
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 64 * 1024
 # The largest snapshot recorded so far is 4 MB; a line beyond this is a damaged file, not a frame.
 MAX_LINE_BYTES = 64 * 1024 * 1024
 # Recordings closer together than this are one session in several files (a rotation, a REST call
@@ -184,7 +184,7 @@ class LoggedCapture(Capture):
         self.ending = None
         log, index, url = self.log, self.file_index, self.log.header.about.url
         number = log.header.first_entry_no - 1
-        for batch in log.batches():
+        for batch in log.batches(CHUNK_BYTES):
             for entry, status, ts, number, key, data in batch.rows():
                 kind = _LOGGED.get(entry)
                 if entry == Entry.CLOSE:

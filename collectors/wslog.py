@@ -249,12 +249,12 @@ class WsLog:
         """What is left after the last whole entry that was read."""
         return len(self.scan.rest)
 
-    def batches(self) -> Iterator[Batch]:
-        """Yield all whole entries in their order."""
+    def batches(self, piece_bytes: int = CHUNK_BYTES) -> Iterator[Batch]:
+        """Yield all whole entries in their order, reading so much at a time."""
         self.scan = Scan(self.header.first_entry_no)
         with self._open() as file:
             file.read(self.header_bytes)
-            while piece := file.read(CHUNK_BYTES):
+            while piece := file.read(piece_bytes):
                 yield from self.scan.feed(piece)
             self.is_cut = isinstance(file, _Decompressed) and file.is_cut
 

@@ -57,6 +57,7 @@ int64_t tr_wait_many(tr_reader *const *readers, void *const *controls, const int
 /* Clock and CPU. */
 int64_t tr_now_ns(void);
 int64_t tr_monotonic_ns(void);
+int64_t tr_wait_until(int64_t due_ns, int64_t spin_ns);
 
 /* Keeps a mapping in memory. 0, or -errno where the limit does not allow it. */
 int64_t tr_lock_memory(void *address, int64_t n_bytes);

@@ -7,6 +7,7 @@
 #include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,6 +38,27 @@ int64_t tr_monotonic_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+/* Sleeps until spin_ns before an instant of the steady clock, then spins; returns how late it is, or how early (below 0) where
+   a signal came. The thread's timer slack, 50 us, is put aside for the sleep. */
+int64_t tr_wait_until(int64_t due_ns, int64_t spin_ns) {
+    int64_t late = tr_monotonic_ns() - due_ns;
+    if (late < -spin_ns) {
+        int64_t until = due_ns - spin_ns;
+        struct timespec t = {until / 1000000000LL, until % 1000000000LL};
+        int slack = prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
+        prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+        int interrupted = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) != 0;
+        if (slack > 0) prctl(PR_SET_TIMERSLACK, slack, 0, 0, 0);
+        late = tr_monotonic_ns() - due_ns;
+        if (interrupted) return late;
+    }
+    while (late < 0) {
+        tr_pause();
+        late = tr_monotonic_ns() - due_ns;
+    }
+    return late;
 }
 
 /* Makes this process one that W2 reaches. 0, or -errno where the kernel denies it. */

@@ -1,7 +1,7 @@
 """What a replay computes is computed by the engines of the live workers, from the records that came off the ring.
 
 Features and bars equal the live ones in every column but stamp, seq, epoch, source seq, ts_recv and publish delta, and in the
-id by which an instrument is known: the file names its symbol and its collector beside it.
+id by which an instrument is known: the file names its symbol, and of several collectors its collector, beside it.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,7 @@ class ReplayRows:
             self._parts.append((collector, rows))
 
     def write(self, path: Path) -> None:
-        """Write all rows to one Parquet file, numbered from 1, with their symbols and collectors."""
+        """Write all rows to one Parquet file, numbered from 1, with their symbols and, of several, their collectors."""
         output = next(iter(self._engines.values()))[0].output
         rows = np.concatenate([np.empty(0, output), *(part for _, part in self._parts)])
         collectors = [name for name, part in self._parts for _ in range(len(part))]
@@ -63,7 +63,8 @@ class ReplayRows:
         ids = zip(collectors, rows["instrument_id"].tolist(), strict=True)
         symbols = [self._engines[name][1].symbol(each) for name, each in ids]
         table = table.append_column("symbol", pa.array(symbols, pa.string()))
-        table = table.append_column("collector", pa.array(collectors, pa.string()))
+        if len(self._engines) > 1:
+            table = table.append_column("collector", pa.array(collectors, pa.string()))
         pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 

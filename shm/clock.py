@@ -23,6 +23,14 @@ def monotonic_ns() -> int:
     return _steady()
 
 
+def wait_until(due_ns: int, spin_ns: int) -> int:
+    """Sleep until `spin_ns` before an instant of the steady clock, spin the rest, and return by how much it was missed, ns.
+
+    Below 0 where a signal came before: its handler has its turn, then call again. Releases the GIL.
+    """
+    return int(lib.tr_wait_until(due_ns, spin_ns))
+
+
 @contextmanager
 def replaced(
     wall: Callable[[], int] | None = None, steady: Callable[[], int] | None = None

@@ -1,5 +1,6 @@
 """A replay in time plays each frame at its instant, says how late it was, and can be attached to meanwhile."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -27,10 +28,15 @@ class Steady:
     def __init__(self, monkeypatch, late_ns: int) -> None:
         self.now_ns = 10**9
         self.late_ns = late_ns
-        monkeypatch.setattr(replay_pace.time, "sleep", self.sleep)
+        self.waits: list[int] = []
+        monkeypatch.setattr(clock, "wait_until", self.wait_until)
 
-    def sleep(self, duration_s: float) -> None:
-        self.now_ns += round(duration_s * 1e9) + self.late_ns
+    def wait_until(self, due_ns: int, spin_ns: int) -> int:
+        assert 0 < spin_ns < 1_000_000
+        if due_ns > self.now_ns:
+            self.waits.append(due_ns - self.now_ns)
+            self.now_ns = due_ns + self.late_ns
+        return self.now_ns - due_ns
 
     def __call__(self) -> int:
         return self.now_ns
@@ -75,6 +81,76 @@ def test_late_frames_are_counted_and_long_pauses_shortened(monkeypatch) -> None:
     found = pace.lateness()
     assert found.pauses_shortened == 1
     assert (found.over_1_ms, found.us_max) == (1, 1000.0)
+
+
+@pytest.mark.parametrize(("pause_ns", "is_read_ahead"), [(5_000_000, False), (5_000_001, True)])
+def test_a_file_is_read_where_the_recording_leaves_the_room(
+    monkeypatch, pause_ns: int, is_read_ahead: bool
+) -> None:
+    """A piece that takes 2 ms to read makes no frame late behind a long pause, and the next one behind a short one."""
+    steady = Steady(monkeypatch, late_ns=0)
+    times = [0, pause_ns, *(pause_ns + i * 1000 for i in range(1, 5))]
+
+    def read():
+        for frame in frames(*times):
+            steady.now_ns += 2_000_000 * (frame.line == 3)
+            yield frame
+
+    pace = Pace(1.0)
+    with clock.replaced(steady=steady):
+        played = [frame.line for frame in pace.frames(read())]
+    assert played == [0, 1, 2, 3, 4, 5]
+    assert (pace.lateness().over_1_ms == 0) == is_read_ahead
+    assert pace.lateness().frames == 6
+
+
+def test_no_more_is_read_ahead_than_is_told(monkeypatch) -> None:
+    """However long the pause, and a pause longer than the limit is still told once."""
+    monkeypatch.setattr(replay_pace, "AHEAD_FRAMES", 3)
+    steady, taken = Steady(monkeypatch, late_ns=0), []
+    times = [0, *(PAUSE_LIMIT_NS * 2 + i for i in range(10))]
+
+    def read():
+        for frame in frames(*times):
+            taken.append(frame.line)
+            yield frame
+
+    pace = Pace(1.0)
+    with clock.replaced(steady=steady):
+        ahead = [len(taken) - 1 - frame.line for frame in pace.frames(read())]
+    assert max(ahead) == 3
+    assert len(ahead) == 11
+    assert pace.lateness().pauses_shortened == 1
+
+
+def test_a_wait_ends_at_its_instant_and_never_before() -> None:
+    """Slept up to the spin, spun from there: asleep it takes next to nothing of a core; what has passed is late at once."""
+    for wait_ns, spin_ns in ((0, 200_000), (100_000, 200_000), (3_000_000, 200_000), (3_000, 0)):
+        due = clock.monotonic_ns() + wait_ns
+        late = clock.wait_until(due, spin_ns)
+        assert late >= 0 and clock.monotonic_ns() >= due + late
+    assert clock.wait_until(clock.monotonic_ns() - 5_000, 200_000) >= 5_000
+    before = time.process_time_ns()
+    clock.wait_until(clock.monotonic_ns() + 300_000_000, 200_000)
+    assert time.process_time_ns() - before < 100_000_000
+
+
+def test_a_signal_has_its_turn_and_no_frame_comes_early() -> None:
+    """A wait that a signal ends says that it is early, and Pace waits on."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, _: seen.append(number))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        assert clock.wait_until(clock.monotonic_ns() + 500_000_000, 200_000) < 0
+        assert seen == [signal.SIGALRM]
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        begin, pace = clock.monotonic_ns(), Pace(1.0)
+        assert len(list(pace.frames(frames(0, 200_000_000)))) == 2
+        assert clock.monotonic_ns() - begin >= 200_000_000
+        assert len(seen) == 2
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_speed_is_a_factor_or_max() -> None:
