@@ -112,6 +112,8 @@ class KrakenV2:
             changes += [Change(False, _text(level)) for level in book.asks]
             return Meaning("book", book.symbol, 0, is_snapshot, changes, stamp=book.timestamp)
         symbols = {item.symbol for item in self._symbols(frame.data)}
+        if not symbols and is_snapshot:
+            return Control()  # nothing was traded yet, and nobody is told of which symbol
         if len(symbols) != 1:
             raise ValueError(f"a {frame.channel} frame of {len(symbols)} symbols, not of one")
         trades = (
