@@ -66,7 +66,7 @@ class Recording:
         return None
 
     def frames(self) -> Iterator[Frame]:
-        """Yield what has to be played: of JSON lines what came and lost links, of .wslog files every call that the collector made.
+        """Yield what has to be played: of JSON lines what came and lost links, of .wslog files every call of the collector.
 
         Raises:
             ConfigurationError: a file is damaged in a way that leaves no whole entries behind it.
