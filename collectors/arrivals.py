@@ -13,7 +13,6 @@ that caused it raises the limit. (3) Seconds are the caller's, of the steady clo
 """
 
 import math
-from typing import Protocol
 
 FALSE_ALARMS = 1e-6
 """Of gaps between random arrivals."""
@@ -24,13 +23,6 @@ MARGIN = 4.0
 _KEPT = 1.0 - 1.0 / 256.0
 """Weight of what was known after one more gap: about 256 gaps are remembered."""
 _QUANTILE = math.log(1.0 / FALSE_ALARMS)
-
-
-class Calendar(Protocol):
-    """When a market is open; venues that never close have none."""
-
-    def is_open(self, ts: int) -> bool:
-        """Tell whether instruments are traded at `ts` (ns, wall clock)."""
 
 
 class Arrivals:

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 
 from collectors.addresses import check_url, is_loopback
+from collectors.calendar import Hours, hours_mistakes
 from collectors.decoder import MAX_FRAME_BYTES, Subscription
 from collectors.instruments import Instrument, Steps
 from collectors.venues import DECODERS
@@ -36,6 +37,8 @@ class CollectorSpec(WorkerSpec):
     max_frame_bytes: int = MAX_FRAME_BYTES
     steps: dict[str, Steps] = msgspec.field(default_factory=dict)
     """Tick and lot per symbol as decimal text, where the venue does not tell them."""
+    sessions: tuple[Hours, ...] = ()
+    """When which instruments are traded; the first that matches holds, and what none matches always is."""
     capture: CaptureSpec | None = None
     """How frames are kept in .wslog files; None: not at all."""
 
@@ -48,6 +51,8 @@ class CollectorSpec(WorkerSpec):
             raise ConfigurationError(
                 f"collector {self.worker}: key_file: {self.venue} is asked for nothing that is signed"
             )
+        if found := [each for given in self.sessions for each in hours_mistakes(given)]:
+            raise ConfigurationError(f"collector {self.worker}: sessions: {'; '.join(found)}")
         decoder = DECODERS[self.venue]
         self.url = check_url(self.url or decoder.url)
         if not self.rest_url and not is_loopback(self.url):

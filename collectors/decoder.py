@@ -26,7 +26,6 @@ from typing import ClassVar
 import msgspec
 
 from collectors.allowance import Rate
-from collectors.arrivals import Calendar
 from collectors.instrument_line import InstrumentLine
 from collectors.instruments import InstrumentTable, Steps
 from layouts import GapReason, InstrumentState, StateReason
@@ -78,8 +77,6 @@ class Decoder(ABC):
     channels: ClassVar[frozenset[str]]
     depths: ClassVar[frozenset[int]]
     default_depth: ClassVar[int]
-    calendar: ClassVar[Calendar | None] = None
-    """When its market is open; None: always."""
     line_type: ClassVar[type[InstrumentLine]] = InstrumentLine
     forms: ClassVar[tuple[Form, ...]] = ()
     """The frames that come most, for `take_frame`."""

@@ -8,7 +8,9 @@ snapshot that is owed has come, or when no channel of the link was heard. Anythi
 **Choices** A book on the socket owes a snapshot to each subscription. Trades and diffs over REST snapshots owe nothing: one of
 them alone proves nothing by its silence, and is subscribed to again after twice the time each time, as is a channel that only
 ever answers subscriptions. A STALE book is whole as far as anybody knows: an update that follows in the venue's numbers makes
-it LIVE again. While the market is closed (`Calendar`) silence does not count.
+it LIVE again. While its market is closed (`Calendar`) a channel rests: no silence is judged, none is learned, and nothing is
+asked after. From an opening on it may be silent for CEILING_S, whatever its rate: nobody knows when the first frame comes,
+but a feed that stays mute after an opening is found.
 
 **Invariants** (1) Silence is measured on the steady clock alone; the wall clock only stamps records and asks the calendar.
 (2) A silent channel costs the others nothing before step 3, and that at most once.
@@ -16,11 +18,13 @@ it LIVE again. While the market is closed (`Calendar`) silence does not count.
 **Cost** Nothing for a frame: C counts arrivals, a look compares counts (about 0.2 us a channel, LOOK_NS apart).
 """
 
+import math
 from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
 
-from collectors.arrivals import CEILING_S, Arrivals, Calendar
+from collectors.arrivals import CEILING_S, Arrivals
+from collectors.calendar import Calendar
 from collectors.decoder import Decoder
 from collectors.instrument_line import InstrumentLine
 from layouts import InstrumentState, StateReason
@@ -28,8 +32,16 @@ from layouts import InstrumentState, StateReason
 LOOK_NS = 250_000_000
 PROBE_S = 5.0
 ANSWER_S = 10.0
-COUNTERS = ("silence.found", "silence.resubscribed", "silence.reconnected", "channels_silent")
+COUNTERS = (
+    "silence.found",
+    "silence.resubscribed",
+    "silence.reconnected",
+    "channels_silent",
+    "channels_closed",
+)
 _CHANNELS = ("book", "trade")
+_OPENING = math.inf
+"""Patience of a channel that has not spoken since its market opened."""
 
 
 class Step(IntEnum):
@@ -52,11 +64,14 @@ class Found(NamedTuple):
 class Channel:
     """One channel of one instrument."""
 
-    __slots__ = ("arrivals", "asked_s", "count", "heard_s", "line", "name", "patience", "step")
+    __slots__ = (
+        "arrivals", "asked_s", "calendar", "count", "heard_s", "is_open", "line", "name", "patience", "step",
+    )  # fmt: skip
 
-    def __init__(self, name: str, line: InstrumentLine) -> None:
+    def __init__(self, name: str, line: InstrumentLine, calendar: Calendar | None) -> None:
         self.name = name
         self.line = line
+        self.calendar = calendar
         self.arrivals = Arrivals()
         self.count = self._arrived()
         self.heard_s = 0.0
@@ -64,15 +79,17 @@ class Channel:
         self.step = Step.HEARD
         self.asked_s = 0.0
         self.patience = 1.0
+        self.is_open = True
 
     def is_judged(self) -> bool:
         """Something has come, and where it is a book, it is whole: one without a snapshot is asked for as such."""
-        if self.heard_s == 0.0:
+        if self.heard_s == 0.0 or not self.is_open:
             return False
         return self.name != "book" or self.line.live.is_valid or self.step > Step.PROBED
 
     def listen(self, now_s: float) -> bool:
         """Note what has come since the last look; True when something has."""
+        self.is_open = True
         count = self._arrived()
         if count == self.count:
             return False
@@ -82,12 +99,21 @@ class Channel:
                 2.0  # an answer to us, which says nothing of how often it speaks by itself
             )
         else:
-            self.patience = 1.0
-            if self.heard_s:
+            if self.heard_s and self.patience != _OPENING:
                 self.arrivals.note(now_s - self.heard_s)
+            self.patience = 1.0
         self.heard_s = now_s
         self.step = Step.HEARD
         return True
+
+    def rest(self, now_s: float) -> None:
+        """Its market is closed: what comes or does not come says nothing; should it open now, nothing has been waited for."""
+        self.is_open = False
+        self.count = self._arrived()
+        self.step = Step.HEARD
+        self.patience = _OPENING
+        if self.heard_s:
+            self.heard_s = now_s
 
     def limit_s(self) -> float:
         """How long it may be silent."""
@@ -104,19 +130,23 @@ class Staleness:
     Args:
         decoder: whose subscriptions are watched.
         count: (name of COUNTERS, amount).
-        calendar: when its market is open; None: always.
+        calendar_of: when a symbol's market is open; None: always.
     """
 
     def __init__(
-        self, decoder: Decoder, count: Callable[[str, int], None], calendar: Calendar | None = None
+        self,
+        decoder: Decoder,
+        count: Callable[[str, int], None],
+        calendar_of: Callable[[str], Calendar | None] = lambda _: None,
     ) -> None:
         self._decoder = decoder
         self._count = count
-        self._calendar = calendar
+        self._calendar_of = calendar_of
+        self.closed = 0
+        """How many channels were outside their sessions at the last look."""
         self._channels: dict[tuple[str, str], Channel] = {}
         self._followed: object = None
         self._looked_ns = 0
-        self._was_open = True
 
     @property
     def silent(self) -> int:
@@ -137,13 +167,13 @@ class Staleness:
         self._looked_ns = now_ns
         self._follow_subscriptions()
         now_s = now_ns / 1e9
-        is_open = self._calendar is None or self._calendar.is_open(ts)
-        reopened, self._was_open = is_open and not self._was_open, is_open
         found = []
+        self.closed = 0
         for channel in self._channels.values():
-            if reopened or not is_open:
-                channel.heard_s = 0.0  # a night is no gap, and no silence
-            if not channel.listen(now_s) and is_open and channel.is_judged():
+            if channel.calendar is not None and not channel.calendar.is_open(ts):
+                self.closed += 1
+                channel.rest(now_s)
+            elif not channel.listen(now_s) and channel.is_judged():
                 before = channel.step
                 self._judge(channel, now_s)
                 if channel.step > before:
@@ -190,7 +220,7 @@ class Staleness:
             del self._channels[key]
         for symbol, name in wanted - self._channels.keys():
             line = self._decoder.instruments[symbol]
-            self._channels[symbol, name] = Channel(name, line)
+            self._channels[symbol, name] = Channel(name, line, self._calendar_of(symbol))
 
 
 def take_step(decoder: Decoder, found: Found, ts: int) -> None:

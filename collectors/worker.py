@@ -23,6 +23,7 @@ import structlog
 
 from collectors import measures, staleness, wslog_writer
 from collectors.allowance import Rate
+from collectors.calendar import calendars
 from collectors.coinbase_key import SigningKey
 from collectors.collector_spec import CollectorSpec, about
 from collectors.decoder import Decoder
@@ -108,7 +109,8 @@ class Collector:
         per_s, burst = self.decoder.rest_rate
         rate = Rate(per_s * spec.rest_share, max(1.0, burst * spec.rest_share))
         self.rest = RestClient(self.on_answer, counters.add, rate, spec.max_frame_bytes)
-        self.staleness = Staleness(self.decoder, counters.add, self.decoder.calendar)
+        calendar_of = calendars(spec.sessions, self.decoder.venue)
+        self.staleness = Staleness(self.decoder, counters.add, calendar_of)
         self.measures = Measures(self.outlet, counters)
         self.wants_new_link = False
         """A channel stayed silent whatever was tried: the session is to open the link anew."""
@@ -286,6 +288,7 @@ class Collector:
                 take_step(self.decoder, found, now)
             self.wants_new_link |= found.step is Step.RECONNECTED
         self.counters.set("channels_silent", self.staleness.silent)
+        self.counters.set("channels_closed", self.staleness.closed)
 
     def _ask_for_answers(self) -> None:
         for url in self._wanted:

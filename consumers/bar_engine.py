@@ -26,7 +26,6 @@ from consumers.bar_series import (
     most_step_rows,
     openings,
     series_of,
-    session_number,
 )
 from consumers.bar_state import (
     ACC,
@@ -49,6 +48,7 @@ from layouts.bar import MILLIONTHS
 from shm._native import ffi, lib
 from shm.errors import ConfigurationError
 from shm.njit import address_of, entry_point
+from shm.sessions import first_match
 
 BATCH_RECORDS = 256
 Scales = Callable[[int, int], tuple[int, int] | None]
@@ -226,7 +226,8 @@ class BarEngine:
         self._accs[number * n_series : (number + 1) * n_series] = new_accs(n_series)
         state = self._states[number : number + 1]
         state["instrument_id"], state["source"] = instrument_id, source
-        state["session"] = session_number(self._sessions, self._named(instrument_id))
+        patterns = (session.instruments for session in self._sessions)
+        state["session"] = first_match(patterns, self._named(instrument_id))
         self._n_states = number + 1
         self._context["n_states"] = self._n_states
         self._index[instrument_id] = number

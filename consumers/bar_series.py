@@ -1,17 +1,15 @@
 """Which bars a worker makes: the series of a configuration, and the instants at which exchange sessions open.
 
 **Why it is right** A session runs from one opening to the next, so that every instant lies in exactly one; the opening is a
-wall clock time in the exchange's own zone, turned into UTC day by day, so that a change of daylight saving makes one
-session an hour longer or shorter and none is missing.
+wall clock time in the exchange's own zone, turned into UTC day by day (`shm.sessions`).
 """
 
-import fnmatch
 import math
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
@@ -19,6 +17,7 @@ import numpy as np
 from consumers.bar_state import DEFAULT_SETTLE_NS, NO_TIME, ROWS, SERIES
 from layouts.bar import FRAMES, MILLIONTHS, SECOND_NS, BarKind, series_name
 from shm.errors import ConfigurationError
+from shm.sessions import instant, zone_mistakes
 
 _DAY_NS = 86_400 * SECOND_NS
 _AROUND_DAYS = 3
@@ -136,19 +135,7 @@ def session_mistakes(session: Session) -> list[str]:
     else:
         if time.fromisoformat(session.open).tzinfo is not None:
             found.append(f"open = {session.open!r}: without a zone, which time_zone names")
-    try:
-        ZoneInfo(session.time_zone)
-    except (ZoneInfoNotFoundError, ValueError):
-        found.append(f'time_zone = {session.time_zone!r}: an IANA name as "America/New_York"')
-    return found
-
-
-def session_number(sessions: Sequence[Session], instrument: str) -> int:
-    """Return the first session whose patterns match `venue:symbol`, -1 for none."""
-    for number, session in enumerate(sessions):
-        if any(fnmatch.fnmatchcase(instrument, pattern) for pattern in session.instruments):
-            return number
-    return -1
+    return found + zone_mistakes(session.time_zone)
 
 
 class Openings(NamedTuple):
@@ -172,21 +159,16 @@ def openings(sessions: Sequence[Session], ts: int, before: Openings | None = Non
     if before is not None:
         first, last = min(first, before.first), max(last, before.last)
     days = [first + timedelta(days=i) for i in range((last - first).days + 1)]
-    rows = [[_instant(session, each) for each in days] for session in sessions]
+    rows = [
+        [instant(each, time.fromisoformat(s.open), ZoneInfo(s.time_zone)) for each in days]
+        for s in sessions
+    ]
     return Openings(first, last, np.array(rows, np.int64).reshape(len(sessions), len(days)))
 
 
 def _earlier(day: date) -> date:
     """Return a few days earlier, but not before 1970."""
     return max(day - timedelta(days=_AROUND_DAYS), date(1969, 12, 30))
-
-
-def _instant(session: Session, day: date) -> int:
-    opening = datetime.combine(
-        day, time.fromisoformat(session.open), ZoneInfo(session.time_zone)
-    ).astimezone(UTC)
-    whole = int(opening.timestamp() // 1)
-    return whole * SECOND_NS + opening.microsecond * 1000
 
 
 def _twice(key: str, given: Sequence[object]) -> list[str]:

@@ -149,7 +149,8 @@ def status(instance: InstanceName = DEFAULT_INSTANCE, json: Json = False) -> int
     elif found.workers:
         columns = ["worker", "state", "pid", "core", "cpu %", "restarts", "beat s", "lag", "gaps"]
         show.table(
-            [*columns, "lost", "data s", "books"], [_status_row(row) for row in found.workers]
+            [*columns, "lost", "data s", "books", "closed"],
+            [_status_row(row) for row in found.workers],
         )
     for reason in found.reasons:
         show.complain(reason)
@@ -260,4 +261,5 @@ def _status_row(row: Any) -> list[Any]:
         row.lost_records,
         row.last_data_age_s,
         row.books,
+        (row.link.channels_closed if row.link else 0) or None,
     ]

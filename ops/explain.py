@@ -19,7 +19,11 @@ from shm.errors import ConfigurationError
 
 _KEY = re.compile(r"([a-z_]+) = (.+)")
 _TABLE = re.compile(r"\[([a-z_0-9.]+)\]")
-_NAMED = re.compile(r"^(collectors|consumers|bars\.sessions)\..*")
+_NAMED = (
+    re.compile(r"^(collectors|consumers|bars\.sessions)\.[^.]+"),
+    re.compile(r"^(collectors\.<NAME>\.sessions)\.[^.]+"),
+)
+"""Tables whose last word is the user's."""
 _INACTIVE = re.compile(r"#(?=\[|[a-z_]+ = )")
 """A table of the example that is no default: `#[consumers.vwap]`, without a blank, where a comment has one."""
 _WORKER_KEYS = ("enabled", "cpu", "restart", "group", "max_restarts", "window_s", "backoff_s")
@@ -40,7 +44,7 @@ def manual() -> dict[str, Explanation]:
     table, comment = "", [""]
     for line in (_INACTIVE.sub("", each, count=1) for each in SHIPPED.read_text().splitlines()):
         if match := _TABLE.fullmatch(line):
-            table, comment = _NAMED.sub(r"\1.<NAME>", match[1]), []
+            table, comment = _general(match[1]), []
         elif line.startswith("#"):
             comment.append(line.removeprefix("#").strip())
         elif match := _KEY.fullmatch(line):
@@ -72,13 +76,13 @@ def manual() -> dict[str, Explanation]:
 
 
 def explain(key: str) -> Explanation:
-    """Return what a key means; the name of a collector or consumer may stand for <NAME>.
+    """Return what a key means; the name of a collector, consumer or session may stand for <NAME>.
 
     Raises:
         ConfigurationError: no such key; the nearest one is named.
     """
     known = manual()
-    general = re.sub(r"^(collectors|consumers|bars\.sessions)\.[^.]+\.", r"\1.<NAME>.", key)
+    general = _general(key)
     if general in known:
         return msgspec.structs.replace(known[general], key=key)
     within = [name for name in known if name.startswith(f"{key}.")]
@@ -88,6 +92,13 @@ def explain(key: str) -> Explanation:
     close = ends or difflib.get_close_matches(general, list(known), 3, 0.5)
     hint = f"; did you mean {', '.join(close)}?" if close else "; see `tickring config show`"
     raise ConfigurationError(f"unknown key {key!r}{hint}")
+
+
+def _general(key: str) -> str:
+    """Return a dotted key with <NAME> for each word that the user chooses."""
+    for pattern in _NAMED:
+        key = pattern.sub(r"\1.<NAME>", key)
+    return key
 
 
 def warnings_of(topology: Topology) -> list[str]:

@@ -26,6 +26,8 @@ class LinkFacts(msgspec.Struct, kw_only=True):
     """Frames that a REST snapshot contained already."""
     reconnects: int = 0
     channels_silent: int = 0
+    channels_closed: int = 0
+    """Channels of instruments that are outside their sessions: their silence is none."""
     rest_given_up: int = 0
 
 
@@ -46,6 +48,7 @@ def link_facts(values: Mapping[str, int]) -> LinkFacts:
         in_snapshot=values.get("frames_stale", 0),
         reconnects=values.get("reconnects", 0),
         channels_silent=values.get("channels_silent", 0),
+        channels_closed=values.get("channels_closed", 0),
         rest_given_up=values.get("rest.given_up", 0),
     )
 

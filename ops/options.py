@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from collectors.calendar import Hours
 from layouts.bar import FRAMES
 from ops.options_base import Count, Options, Positive, Seconds, WorkerOptions
 from ops.options_trading import OrdersOptions, RiskOptions
@@ -105,6 +106,7 @@ class CollectorOptions(WorkerOptions, kw_only=True, forbid_unknown_fields=True):
     max_frame_bytes: Annotated[int, Meta(ge=4096)] = 16 << 20
     capture: bool = False
     ticks: dict[str, Steps] = {}
+    sessions: dict[str, Hours] = {}
 
     @property
     def is_played(self) -> bool:

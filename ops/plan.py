@@ -191,6 +191,7 @@ def _collector(
             "instrument_slots": options.instrument_slots,
             "max_frame_bytes": options.max_frame_bytes,
             "capture": _capture(topology, options),
+            "sessions": msgspec.to_builtins(list(options.sessions.values())),
             "steps": {symbol: [s.tick, s.lot] for symbol, s in options.ticks.items()},
         }
         return _encode(spec)

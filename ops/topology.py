@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from collectors.addresses import check_url
+from collectors.calendar import hours_mistakes
+from collectors.venues import DECODERS
 from consumers.bar_series import BarsConfig
 from layouts import APPLIED_INPUTS
 from ops import shards, trading
@@ -31,6 +33,7 @@ from ops.options_base import WorkerOptions
 from ops.strict import Mistakes, convert
 from shm.errors import ConfigurationError
 from shm.region import check_part
+from shm.sessions import first_match
 
 RESERVED = (
     "supervisor",
@@ -177,7 +180,10 @@ def _collectors(topology: Topology) -> list[str]:
     found = [
         mistake
         for name, c in topology.enabled_collectors.items()
-        for mistake in shards.mistakes_of(f"collectors.{name}", c)
+        for mistake in (
+            *shards.mistakes_of(f"collectors.{name}", c),
+            *_sessions(f"collectors.{name}", c),
+        )
     ]
     blocks: list[tuple[int, int, str]] = []
     for name, c in topology.running_collectors.items():
@@ -225,6 +231,24 @@ def _collectors(topology: Topology) -> list[str]:
         found += _slots("risk.slots", topology.risk.slots)
     for name, own in topology.consumers.items():
         found += _slots(f"consumers.{name}.slots", own.slots)
+    return found
+
+
+def _sessions(at: str, collector: CollectorOptions) -> list[str]:
+    """Return what is wrong with the sessions of a collector's instruments."""
+    found = [
+        f"{at}.sessions.{name}.{each}"
+        for name, given in collector.sessions.items()
+        for each in hours_mistakes(given)
+    ]
+    venue = DECODERS[collector.venue].venue
+    names = {f"{venue}:{s}" for given in collector.subscriptions for s in given.symbols}
+    for name, given in collector.sessions.items():
+        found += [
+            f"{at}.sessions.{name}.instruments = {pattern!r}: matches none of {', '.join(sorted(names)[:3])}, .."
+            for pattern in given.instruments
+            if names and not any(first_match([[pattern]], each) == 0 for each in names)
+        ]
     return found
 
 

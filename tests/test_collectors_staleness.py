@@ -8,7 +8,8 @@ import pytest
 from decoding import Pipeline
 from kraken_frames import ASKS, BETTER_BID, BIDS, crc, snapshot_v2, v2
 
-from collectors.arrivals import FLOOR_S
+from collectors.arrivals import CEILING_S, FLOOR_S
+from collectors.calendar import Hours, calendars
 from collectors.decoder import Subscription
 from collectors.staleness import ANSWER_S, LOOK_NS, PROBE_S, Found, Staleness, Step, take_step
 from layouts import STATE, InstrumentState, Kind, Mark, StateReason
@@ -16,18 +17,23 @@ from layouts import STATE, InstrumentState, Kind, Mark, StateReason
 SYMBOLS = ("A/B", "C/D", "E/F")
 START_NS = 7_000_000_000
 WALL_NS = 1_700_000_000_000_000_000
+MIDNIGHT_NS = 1_700_006_400_000_000_000
+"""2023-11-15, a Wednesday, 00:00 UTC."""
+EVERYTHING = {(symbol, "book") for symbol in SYMBOLS} | {("A/B", "trade")}
 
 
 class Venue:
     """A link of three books and a trade channel on a clock that only `run` moves; each can be made mute."""
 
-    def __init__(self, venue: str = "kraken_v2", calendar=None) -> None:
+    def __init__(self, venue: str = "kraken_v2", sessions: tuple[Hours, ...] = ()) -> None:
         wanted = [Subscription("book", SYMBOLS, 10), Subscription("trade", ("A/B",))]
         self.pipeline = Pipeline(venue, wanted, accept_any=False)
         self.decoder = self.pipeline.decoder
         self.counts: Counter[str] = Counter()
         self.staleness = Staleness(
-            self.decoder, lambda name, n: self.counts.update({name: n}), calendar
+            self.decoder,
+            lambda name, n: self.counts.update({name: n}),
+            calendars(sessions, self.decoder.venue),
         )
         self.now_ns = START_NS
         self.wall = lambda: WALL_NS + self.now_ns
@@ -195,7 +201,7 @@ def test_mute_trades_are_subscribed_to_again_and_never_cost_the_link(venue) -> N
 def test_a_link_on_which_nothing_is_heard_is_opened_anew(venue) -> None:
     """Mute all at once, though it answers probes: found, asked, and then left."""
     venue.run(60)
-    venue.mute |= {(symbol, "book") for symbol in SYMBOLS} | {("A/B", "trade")}
+    venue.mute |= EVERYTHING
     venue.run(FLOOR_S + 3.0 + PROBE_S + ANSWER_S + 1.0)
     assert venue.counts["silence.found"] == 4
     assert venue.counts["silence.reconnected"] >= 1
@@ -245,32 +251,100 @@ def test_a_mute_book_is_found_while_the_wall_clock_jumps(jump_s: int) -> None:
     venue.pipeline.close()
 
 
-def test_a_market_that_is_closed_is_not_silent() -> None:
+def until(venue: Venue, minute: float) -> None:
+    """Run until so many minutes after MIDNIGHT_NS."""
+    venue.run((MIDNIGHT_NS - WALL_NS + minute * 60e9 - venue.now_ns) / 1e9)
+
+
+SHUT_AT_MINUTE_2 = (Hours(time_zone="UTC", closed=("wed 00:02-16:02",)),)
+
+
+@pytest.fixture
+def traded():
+    """Closed for 16 hours from minute 2 on; every channel speaks while it is open."""
+    venue = Venue(sessions=SHUT_AT_MINUTE_2)
+    venue.now_ns = MIDNIGHT_NS - WALL_NS
+    venue.run(120 - 2 * LOOK_NS / 1e9)
+    yield venue
+    venue.pipeline.close()
+
+
+def test_a_market_that_is_closed_is_not_silent(traded) -> None:
     """While the calendar says closed nothing is judged; the night is no gap to learn from, and after it all goes on."""
-
-    class Hours:
-        is_trading = True
-
-        def is_open(self, ts: int) -> bool:
-            return self.is_trading
-
-    hours = Hours()
-    venue = Venue(calendar=hours)
-    everything = {(symbol, "book") for symbol in SYMBOLS} | {("A/B", "trade")}
-    venue.run(60)
-    hours.is_trading = False
-    venue.mute |= everything
-    venue.run(16 * 3600)
-    assert venue.found == []
-    hours.is_trading = True
-    venue.mute.clear()
-    venue.run(60)
-    limits = [channel.limit_s() for channel in venue.staleness._channels.values()]
+    assert traded.staleness.closed == 0
+    traded.mute |= EVERYTHING
+    until(traded, 3)
+    assert traded.staleness.closed == 4
+    until(traded, 962 - 1 / 60)
+    assert traded.found == []
+    assert traded.staleness.closed == 4
+    until(traded, 962)
+    assert traded.staleness.closed == 0
+    traded.mute.clear()
+    traded.run(60)
+    limits = [channel.limit_s() for channel in traded.staleness._channels.values()]
     assert max(limits) < 4 * FLOOR_S
-    assert venue.found == []
+    assert traded.found == []
+    traded.mute.add(("C/D", "book"))
+    traded.run(4 * FLOOR_S)
+    assert traded.found[0] == Found(Step.PROBED, "book", "C/D")
+
+
+def test_the_first_frame_after_an_opening_may_come_late_and_teaches_nothing(traded) -> None:
+    """Nine minutes and three quarters are no silence, and the limits do not grow by them."""
+    traded.mute |= EVERYTHING
+    until(traded, 962)
+    traded.run(CEILING_S - 15.0)
+    traded.mute.clear()
+    traded.run(10)
+    limits = [channel.limit_s() for channel in traded.staleness._channels.values()]
+    assert max(limits) < 4 * FLOOR_S
+    assert traded.found == []
+
+
+def test_a_feed_that_stays_mute_after_an_opening_is_found(traded) -> None:
+    """Up to CEILING_S after the opening nothing is; then each channel is asked after, and the link opened anew."""
+    traded.mute |= EVERYTHING
+    until(traded, 962)
+    traded.run(CEILING_S - LOOK_NS / 1e9)
+    assert traded.found == []
+    traded.run(2 * LOOK_NS / 1e9)
+    assert {(found.symbol, found.channel) for found in traded.found} == EVERYTHING
+    assert {found.step for found in traded.found} == {Step.PROBED}
+    traded.run(PROBE_S + ANSWER_S + 1.0)
+    assert traded.counts["silence.reconnected"] >= 1
+
+
+def test_what_was_being_asked_after_rests_when_its_market_closes() -> None:
+    """Probed before the closing, not subscribed to again after it; no silence that began before it is found in it."""
+    venue = Venue(sessions=SHUT_AT_MINUTE_2)
+    venue.now_ns = MIDNIGHT_NS - WALL_NS
+    venue.run(120 - FLOOR_S - 4.0)
     venue.mute.add(("C/D", "book"))
-    venue.run(4 * FLOOR_S)
-    assert venue.found[0] == Found(Step.PROBED, "book", "C/D")
+    until(venue, 2 - 1 / 60)
+    assert venue.found == [Found(Step.PROBED, "book", "C/D")]
+    venue.mute.add(("E/F", "book"))
+    until(venue, 600)
+    assert venue.found == [Found(Step.PROBED, "book", "C/D")]
+    assert venue.staleness.silent == 0
+    venue.pipeline.close()
+
+
+def test_each_instrument_has_its_own_session() -> None:
+    """One that is closed is left alone; the others are found as ever, and their link is opened anew though it is silent too."""
+    shut = Hours(time_zone="UTC", instruments=("kraken:C/D",), closed=("wed 00:02-16:02",))
+    venue = Venue(sessions=(shut,))
+    venue.now_ns = MIDNIGHT_NS - WALL_NS
+    venue.run(180)
+    assert venue.staleness.closed == 1
+    venue.mute |= EVERYTHING - {("A/B", "trade")}
+    venue.run(3 * FLOOR_S)
+    assert {found.symbol for found in venue.found} == {"A/B", "E/F"}
+    venue.mute |= EVERYTHING
+    venue.run(60)
+    again = {(f.symbol, f.channel) for f in venue.found if f.step == Step.RECONNECTED}
+    assert ("A/B", "trade") in again
+    assert "C/D" not in {found.symbol for found in venue.found}
     venue.pipeline.close()
 
 

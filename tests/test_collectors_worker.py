@@ -121,6 +121,17 @@ def test_a_link_is_told_in_figures(bench: Bench) -> None:
     assert bench.end("kraken") == 0
 
 
+def test_channels_outside_their_session_are_told(bench: Bench) -> None:
+    """Both channels of the one instrument whose only session is long past; its frames are taken all the same."""
+    port = bench.start_venue()
+    past = {"time_zone": "UTC", "instruments": ["kraken:BTC/USD"], "hours": ["2001-01-01"]}
+    bench.start_collector(port, sessions=[past])
+    facts = bench.until("kraken", lambda f: f.values["channels_closed"] > 0)
+    assert link_facts(facts.values).channels_closed == 2
+    bench.until("kraken", lambda f: f.values["books_live"] == 2)
+    assert bench.end("kraken") == 0
+
+
 def test_a_lost_venue_is_told_and_found_again(bench: Bench) -> None:
     """When the venue dies, instruments are SYNCING; when it is back on its port, they are LIVE again."""
     port = bench.start_venue()
