@@ -10,7 +10,7 @@ from collectors.captures import Capture
 from collectors.decoder import Subscription
 from collectors.instruments import InstrumentTable
 from collectors.venues import DECODERS
-from layouts import BOOK, EVENT, EVENT_VIEWS, INSTRUMENT, Kind
+from layouts import BOOK, EVENT, EVENT_VIEWS, INSTRUMENT, Kind, Mark
 from shm.book import ASK, BID, Book
 from shm.consumer import join_private
 from shm.outlet import Outlet
@@ -112,16 +112,57 @@ class Pipeline:
                 ring.close()
 
 
+class Follower:
+    """What a consumer of the records holds of each book: of each price the last quantity since the last snapshot."""
+
+    def __init__(self) -> None:
+        self._levels: dict[int, np.ndarray] = {}
+
+    def follow(self, events: np.ndarray) -> None:
+        """Take the records that came next."""
+        parts = (events["kind"] == Kind.SNAPSHOT_BEGIN) | (events["kind"] == Kind.LEVEL)
+        for instrument_id in np.unique(events["instrument_id"]).tolist():
+            mine = events[parts & (events["instrument_id"] == instrument_id)]
+            before = self._levels.get(instrument_id, _NO_LEVELS)
+            begins = np.flatnonzero(mine["kind"] == Kind.SNAPSHOT_BEGIN)
+            if len(begins):
+                before, mine = _NO_LEVELS, mine[begins[-1] + 1 :]
+            side = np.where(mine["marks"] & Mark.BUY > 0, BID, ASK)
+            new = np.column_stack(
+                [side, mine["word_0"].view(np.int64), mine["word_1"].view(np.int64)]
+            )
+            self._levels[instrument_id] = _last_of_each(np.concatenate([before, new]))
+
+    def ids(self) -> list[int]:
+        """Return the instruments that were told of."""
+        return list(self._levels)
+
+    def levels(self, instrument_id: int, side: int) -> list[tuple[int, int]]:
+        """Return (price, qty) of one side, best first."""
+        rows = self._levels.get(instrument_id, _NO_LEVELS)
+        rows = rows[rows[:, 0] == side]
+        return list(map(tuple, rows[:: -1 if side == BID else 1, 1:].tolist()))
+
+
+_NO_LEVELS = np.zeros((0, 3), np.int64)
+
+
+def _last_of_each(rows: np.ndarray) -> np.ndarray:
+    """Return the last of the rows of each side and price, by price; without those of no quantity."""
+    rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
+    is_last = np.append((rows[1:, :2] != rows[:-1, :2]).any(axis=1), True)[: len(rows)]
+    return rows[is_last & (rows[:, 2] != 0)]
+
+
 def books_from(events: np.ndarray) -> dict[int, Book]:
     """Return the books that a consumer of these records holds, by instrument id."""
+    follower = Follower()
+    follower.follow(events)
     books: dict[int, Book] = {}
-    for event in events:
-        book = books.setdefault(int(event["instrument_id"]), Book(16))
-        if event["kind"] == Kind.SNAPSHOT_BEGIN:
-            book.clear()
-        elif event["kind"] == Kind.LEVEL:
-            side = BID if event["marks"] & 0x04 else ASK
-            book.apply(side, int(event["word_0"]), int(event["word_1"]))
+    for instrument_id in follower.ids():
+        book = books[instrument_id] = Book(16)
+        for side in (BID, ASK):
+            book.load(side, follower.levels(instrument_id, side))
     return books
 
 

@@ -4,47 +4,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from decoding import Pipeline, frames_of
-from test_collectors_mutations import FILES as KRAKEN_FILES
-from test_collectors_mutations import TRADE_V2, mutate, snapshot_from
-from venue_kit import (
-    FILES,
-    REST_VENUES,
-    VENUES,
-    Message,
-    chooser,
-    corpus,
-    feed,
-    renumber,
-    snapshot_of,
-)
+from decoding import Pipeline
+from venue_kit import ALL_VENUES, REST_VENUES, Message, feed, messages_of
+from wounds_kit import SAME
 
-from collectors.captures import merge, open_captures
-from collectors.decoder import Decoder
 from shm.forms import Form, FormKind, Forms
 
-SEED = 20261120
-MUTATIONS = 6_000
-MANY_MUTATIONS = 200_000
-HEAL_EVERY = 24
-LARGE_BYTES = 3_000
-ALL = [*VENUES, "kraken_v1", "kraken_v2"]
-WITH_FORMS = [v for v in ALL if v not in ("bybit", "deribit")]
-TRADES = {
-    "binance_spot": "binance_spot_btcusdt_day1.jsonl.gz",
-    "binance_usdm": "binance_usdm_btcusdt.jsonl.gz",
-}
-SAME = [
-    "ts_event",
-    "ts_recv",
-    "instrument_id",
-    "kind",
-    "marks",
-    "word_0",
-    "word_1",
-    "word_2",
-    "word_3",
-]
+WITH_FORMS = [v for v in ALL_VENUES if v not in ("bybit", "deribit")]
 SHARE = {
     "binance_spot": 0.8,
     "binance_usdm": 0.6,
@@ -87,22 +53,6 @@ class Twins:
             asked.rest_wanted.clear()
             asked.notices.clear()
 
-    def heal(self, healthy: Decoder) -> None:
-        """Answer what is asked for from a healthy decoder's books."""
-        for symbol, twin in healthy.instruments.items():
-            line = self.fast.decoder.instruments.get(symbol)
-            if line is not None and not line.live.is_valid and twin.live.is_valid:
-                if self.venue.startswith("kraken_v"):
-                    self.send(("recv", "", snapshot_from(twin, self.venue)))
-                else:
-                    self.send(self.placed(snapshot_of(self.venue, twin)))
-
-    def placed(self, message: Message) -> Message:
-        """A frame of Coinbase's connection bears the number that is expected."""
-        if self.venue != "coinbase_advanced":
-            return message
-        return renumber(message, max(self.slow.decoder._expected, 0))
-
     def close(self) -> int:
         """Check once more; returns how many frames were taken by forms."""
         self.check()
@@ -113,23 +63,7 @@ class Twins:
         return taken
 
 
-def messages_of(captures, venue: str) -> list[Message]:
-    """A venue's recording; Binance's with trades of another one, Kraken v2's with made ones: they hold none."""
-    if venue in FILES:
-        trades = TRADES.get(venue)
-        more = frames_of(captures / trades)[:8_000] if trades else []
-        more = [data for data in more if b'"e":"trade"' in data][:1_000]
-        return [*corpus(captures, venue), *(("recv", "", data) for data in more)]
-    merged = merge(open_captures([captures / name for name in KRAKEN_FILES[venue]]))
-    found = [(f.kind, f.url, f.data) for f in merged if f.kind == "recv"]
-    if venue == "kraken_v2":
-        for i in range(400):
-            trade = TRADE_V2.replace(b"4665906", b"%d" % (4665906 + i))
-            found.insert(50 + 3 * i, ("recv", "", trade))
-    return found
-
-
-@pytest.mark.parametrize("venue", ALL)
+@pytest.mark.parametrize("venue", ALL_VENUES)
 def test_a_recording_gives_equal_records_with_forms_and_without(captures, venue) -> None:
     """Every venue's recording, frame by frame the same status; most frames of a venue with forms are taken."""
     twins = Twins(venue)
@@ -143,49 +77,6 @@ def test_a_recording_gives_equal_records_with_forms_and_without(captures, venue)
         assert taken >= SHARE.get(venue, 0.9) * len(messages)
     else:
         assert taken == 0
-
-
-@pytest.mark.parametrize("venue", WITH_FORMS)
-def test_wounded_frames_are_judged_alike_with_forms_and_without(captures, venue) -> None:
-    """6,000 wounds a venue: the same status, counts, requests and records."""
-    wound(captures, venue, MUTATIONS, SEED)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("venue", WITH_FORMS)
-def test_many_wounded_frames_are_judged_alike_with_forms_and_without(captures, venue) -> None:
-    """The same with 200,000 wounds a venue."""
-    wound(captures, venue, MANY_MUTATIONS, SEED + 1)
-
-
-def wound(captures, venue: str, mutations: int, seed: int) -> None:
-    """Feed wounded copies of real frames beside the frames themselves; healthy books answer for snapshots."""
-    choose = chooser(seed)
-    messages = messages_of(captures, venue)
-    small = [data for kind, _, data in messages if kind == "recv" and len(data) < LARGE_BYTES]
-    done = taken = 0
-    seen: set[int] = set()
-    while done < mutations:
-        twins, healthy = Twins(venue), Pipeline(venue)
-        for message in messages:
-            feed(healthy, message)
-            kind, url, data = twins.placed(message)
-            for _ in range(choose.randrange(6) if len(data) < LARGE_BYTES else 0):
-                wounded = mutate(twins.placed(message)[2], choose, choose.choice(small))
-                twins.send((kind, url, wounded))
-                done += 1
-            twins.send(twins.placed(message))
-            if choose.randrange(HEAL_EVERY) == 0:
-                twins.check()
-                twins.heal(healthy.decoder)
-                healthy.drain()
-            if done >= mutations:
-                break
-        seen |= set(twins.seen)
-        taken += twins.close()
-        healthy.close()
-    assert taken > 0
-    assert seen > {0, 1, 2}
 
 
 # Each is one changed member of a frame that is taken, and what the decoder makes of it is its own affair.

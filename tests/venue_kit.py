@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
-from decoding import Pipeline
+from decoding import Pipeline, frames_of
 
 from collectors.captures import merge, open_captures
 from shm.book import ASK, BID
@@ -24,11 +24,30 @@ FILES = {
     "kraken_futures": ["kraken_futures_10products"],
     "okx": ["okx_v5_books_3instruments"],
 }
+KRAKEN_FILES = {
+    "kraken_v1": ["kraken_v1_book_10pairs", "kraken_v1_trade_10pairs"],
+    "kraken_v2": ["kraken_v2_ethusd", "kraken_v2_btcusd_resubscribes"],
+}
+TRADES = {
+    "binance_spot": "binance_spot_btcusdt_day1.jsonl.gz",
+    "binance_usdm": "binance_usdm_btcusdt.jsonl.gz",
+}
 VENUES = sorted(FILES)
+ALL_VENUES = sorted([*FILES, *KRAKEN_FILES])
 REST_VENUES = {"binance_spot", "binance_usdm", "bitstamp"}
 NUMBERED = set(VENUES) - {"bitstamp", "coinbase_exchange"}
 """Venues whose lost frames can be seen: the others number nothing in their books."""
 KEPT_ROWS = 100
+WHOLE = 100_000
+TRADE_V2 = (
+    b'{"channel":"trade","type":"update","data":[{"symbol":"ETH/USD","side":"sell","price":1877.61,'
+    b'"qty":0.23374249,"ord_type":"limit","trade_id":4665906,"timestamp":"2026-08-02T04:23:43.217117Z"}]}'
+)
+INSTRUMENT_V2 = (
+    b'{"channel":"instrument","type":"snapshot","data":{"assets":[],"pairs":[{"symbol":"ETH/USD","base":"ETH",'
+    b'"quote":"USD","price_increment":0.01,"qty_increment":0.00000001,"status":"online"}]}}'
+)
+"""What the recordings of Kraken v2 lack."""
 SEQUENCE = re.compile(rb'"sequence_num": ?\d+')
 TIME = "2026-08-09T21:05:48.170326Z"
 Message = tuple[str, str, bytes]
@@ -44,8 +63,15 @@ def entries(folder: Path, names: list[str]) -> list[Message]:
 
 @cache
 def corpus(folder: Path, venue: str) -> tuple[Message, ...]:
-    """Return a venue's recording as the fault tests take it: huge snapshots cut short, OKX with sequence ids."""
-    found = entries(folder, FILES[venue])
+    """Return a venue's recording as the fault tests take it: huge snapshots cut short, OKX with sequence ids, Kraken v2
+    with trades.
+    """
+    found = entries(folder, (FILES | KRAKEN_FILES)[venue])
+    if venue == "kraken_v2":
+        for i in range(400):
+            trade = TRADE_V2.replace(b"4665906", b"%d" % (4665906 + i))
+            found.insert(50 + 3 * i, ("recv", "", trade))
+        found.insert(50, ("recv", "", INSTRUMENT_V2))
     if venue == "coinbase_advanced":
         found = [(kind, url, _cut(data)) for kind, url, data in found]
     if venue in REST_VENUES or venue == "coinbase_exchange":
@@ -53,6 +79,20 @@ def corpus(folder: Path, venue: str) -> tuple[Message, ...]:
     if venue == "okx":
         found = _number(found)
     return tuple(found)
+
+
+@cache
+def messages_of(folder: Path, venue: str) -> tuple[Message, ...]:
+    """Return a venue's recording, Binance's with trades of another one among its frames: it holds none."""
+    messages = list(corpus(folder, venue))
+    if venue not in TRADES:
+        return tuple(messages)
+    more = frames_of(folder / TRADES[venue])[:8_000]
+    trades = [data for data in more if b'"e":"trade"' in data][:1_000]
+    step = len(messages) // len(trades) + 1
+    for i, data in enumerate(trades):
+        messages.insert(i * (step + 1), ("recv", "", data))
+    return tuple(messages)
 
 
 def feed(pipeline: Pipeline, message: Message) -> int:
@@ -71,6 +111,12 @@ def update_of(venue: str, message: Message) -> str | None:
     if message[0] != "recv":
         return None
     frame = json.loads(message[2])
+    if venue == "kraken_v1":
+        is_book = isinstance(frame, list) and frame[-2].startswith("book")
+        return frame[-1] if is_book and "as" not in frame[1] else None
+    if venue == "kraken_v2":
+        is_update = frame.get("channel") == "book" and frame["type"] == "update"
+        return frame["data"][0]["symbol"] if is_update else None
     if venue.startswith("binance"):
         data = frame["data"]
         return data["s"] if data.get("e") == "depthUpdate" else None
@@ -96,10 +142,12 @@ def update_of(venue: str, message: Message) -> str | None:
     return frame["arg"]["instId"] if frame.get("action") == "update" else None
 
 
-def snapshot_of(venue: str, line, sequence: int = 0) -> Message:
-    """Return what the venue would answer now for the book of a healthy decoder's line."""
+def snapshot_of(venue: str, line, sequence: int = 0, levels: int = WHOLE) -> Message:
+    """Return what the venue would answer now for the book of a healthy decoder's line, or for its best levels."""
+    bids, asks = (rows_of(line, side, levels) for side in (BID, ASK))
+    if venue in KRAKEN_FILES:
+        return _kraken_snapshot(venue, line, bids, asks)
     symbol, seq = line.instrument.symbol, line.seq
-    bids, asks = (rows_of(line, side) for side in (BID, ASK))
     if venue.startswith("binance"):
         url = f"https://api/depth?symbol={symbol}&limit=5000"
         return "rest", url, _json({"lastUpdateId": seq, "bids": bids, "asks": asks})
@@ -171,12 +219,12 @@ def renumber(message: Message, number: int) -> Message:
     return message[0], message[1], SEQUENCE.sub(b'"sequence_num":%d' % number, message[2])
 
 
-def rows_of(line, side: int) -> list[list[str]]:
-    """Return every level of one side as texts at the instrument's scale."""
+def rows_of(line, side: int, levels: int = WHOLE) -> list[list[str]]:
+    """Return the levels of one side as texts at the instrument's scale."""
     scales = line.live.scales
     return [
         [text_of(value, scale) for value, scale in zip(level, scales, strict=True)]
-        for level in line.live.depth(side, 100_000)
+        for level in line.live.depth(side, levels)
     ]
 
 
@@ -194,6 +242,22 @@ def books_are_equal(one, other) -> bool:
 
 def _numbers(line, side: int) -> list[tuple[Decimal, Decimal]]:
     return [(Decimal(p), Decimal(q)) for p, q in rows_of(line, side)]
+
+
+def _kraken_snapshot(venue: str, line, bids: list[list[str]], asks: list[list[str]]) -> Message:
+    symbol, depth = line.instrument.symbol, line.instrument.depth
+    if venue == "kraken_v1":
+        body = {"as": [[*row, "1618678133.000000"] for row in asks]}
+        body["bs"] = [[*row, "1618678133.000000"] for row in bids]
+        return "recv", "", _json([1, body, f"book-{depth}", symbol])
+    sides = [
+        ",".join(f'{{"price":{p},"qty":{q}}}' for p, q in rows[:depth]) for rows in (bids, asks)
+    ]
+    text = (
+        f'{{"channel":"book","type":"snapshot","data":[{{"symbol":"{symbol}","bids":[{sides[0]}],"asks":[{sides[1]}],'
+        f'"checksum":{line.live.crc_kraken},"timestamp":"2026-08-01T00:00:00Z"}}]}}'
+    )
+    return "recv", "", text.encode()
 
 
 def pipeline_of(venue: str, slots: int = 1 << 14) -> Pipeline:
