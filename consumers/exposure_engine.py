@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from consumers.pnl_state import NOBODY
+from consumers.rates import parse_rate
 from consumers.value_at_risk import historical, parametric, returns_of
 from layouts import (
     EXPOSURE,
@@ -59,7 +60,7 @@ class ExposureOptions(NamedTuple):
     base_currency: str = ""
     """"": currencies are never added up."""
     rates: dict[str, str] = {}  # noqa: RUF012 - never changed
-    """By currency, the instrument whose mark is the price of one unit in the base currency."""
+    """By currency, the price of one unit in the base currency (consumers.rates)."""
 
 
 class Held(msgspec.Struct):
@@ -119,6 +120,7 @@ class ExposureEngine:
         self.options, self._name_of = options, name_of
         self._state = _State()
         self._ids: dict[str, int] = {}
+        self._rates = {currency: parse_rate(text) for currency, text in options.rates.items()}
         self.rows = np.zeros(BATCH_RECORDS * ROWS_AT_ONCE, EXPOSURE)
 
     @property
@@ -261,10 +263,14 @@ class ExposureEngine:
         """Return the price of a currency in the base currency, None where it is not known."""
         if currency == self.options.base_currency:
             return Mark(1, 0, True, False, [])
-        name = self.options.rates.get(currency, "")
-        if name and name not in self._ids:
+        rate = self._rates.get(currency)
+        if rate is None:
+            return None
+        if not rate.instrument:
+            return Mark(rate.price, rate.scale, True, False, [])
+        if rate.instrument not in self._ids:
             self._ids = {self._name_of(each): each for each in self._state.marks}
-        found = self._state.marks.get(self._ids.get(name, -1)) if name else None
+        found = self._state.marks.get(self._ids.get(rate.instrument, -1))
         return found if found is not None and found.is_known else None
 
     def _sums(self, positions: Iterable[Held], converted: bool) -> _Sums:

@@ -8,7 +8,7 @@ is then no longer known.
 from typing import Any
 
 from consumers.position import copy_wide
-from consumers.risk_checks import DELTA_AT
+from consumers.risk_conversion import DELTA_AT
 from consumers.risk_money import (
     BASE,
     CASH,

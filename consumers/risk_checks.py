@@ -1,8 +1,8 @@
 """The checks of one order, in the order in which they are told: the first that fails is the reason.
 
 **Order** qty and price in themselves; trading state; the book (known, of this version, LIVE, young, not crossed); collar; rate;
-order size; then, only where the order lets the position grow: position size, exposure, open positions, daily loss, each in
-the scopes INSTRUMENT, VENUE, CURRENCY, ACCOUNT, PORTFOLIO. Equal to a limit is within it.
+order size; then, only where the order lets the position grow: position size, the rates that its sums need, exposure, open
+positions, daily loss, each in the scopes INSTRUMENT, VENUE, CURRENCY, ACCOUNT, PORTFOLIO. Equal to a limit is within it.
 
 **Why it is right** Nothing is changed before every check has passed. What stands counts as if it were filled: a position is the
 largest that it may come to. An order that lets nothing grow cannot make a breach worse: it is how one gets out.
@@ -10,7 +10,8 @@ largest that it may come to. An order that lets nothing grow cannot make a breac
 
 from typing import Any
 
-from consumers.position import copy_wide, set_wide
+from consumers.position import copy_wide
+from consumers.risk_conversion import DELTA_AT, LIMIT_AT, OBSERVED_AT, check_rates, tell, total_of
 from consumers.risk_money import (
     EXPOSURE,
     LIMITS,
@@ -24,7 +25,7 @@ from consumers.risk_money import (
     subtract_wide,
     worst_qty,
 )
-from consumers.risk_state import QTY_LIMIT, RATE_PLACES, SCOPES
+from consumers.risk_state import NO_ROW, QTY_LIMIT, RATE_PLACES, SCOPES
 from layouts import Check, Instruction, InstrumentState, OrderType, RiskReason, TradingState
 from shm.njit import (
     jit,
@@ -42,19 +43,14 @@ _R_QTY, _R_PRICE = int(RiskReason.BAD_QTY), int(RiskReason.BAD_PRICE)
 _R_UNKNOWN, _R_NOT_LIVE = int(RiskReason.BOOK_UNKNOWN), int(RiskReason.BOOK_NOT_LIVE)
 _R_OLD, _R_CROSSED = int(RiskReason.BOOK_OLD), int(RiskReason.BOOK_CROSSED)
 _R_COLLAR, _R_RATE = int(RiskReason.PRICE_COLLAR), int(RiskReason.ORDER_RATE)
-_R_CURRENCY = int(RiskReason.OTHER_CURRENCY)
 _SIZE, _POSITION = int(Check.ORDER_SIZE), int(Check.POSITION_SIZE)
 _EXPOSURE, _OPEN = int(Check.EXPOSURE), int(Check.OPEN_POSITIONS)
 _LOSS = int(Check.DAILY_LOSS)
-_MONEY_BITS = 1 << (_EXPOSURE - 1) | 1 << (_LOSS - 1)
 _BP = 10_000
 _SMALL = 1 << 46
 """Prices below it need no wide numbers for the collar."""
-LIMIT_AT, OBSERVED_AT = 32, 48
-"""Places in the scratch of what refused: the limit, and what would have been."""
-_NEW, DELTA_AT = 0, 16
+_NEW = 0
 _TWICE = 2
-_ALL_SCOPES = (1 << SCOPES) - 1
 _EXPOSURE_LIMIT = LIMITS + 16 * (_EXPOSURE - 1)
 _OPEN_LIMIT = LIMITS + 16 * (_OPEN - 1)
 _LOSS_FLOOR = LIMITS + 16 * (_LOSS - 1)
@@ -82,7 +78,7 @@ def check_book(c: Any, st: Any, order: Any) -> int:
     if st.state != _LIVE:
         return _R_NOT_LIVE
     if c.book_age_ns > 0 and order.ts_recv - st.ts > c.book_age_ns:
-        _tell(c, c.book_age_ns, order.ts_recv - st.ts)
+        tell(c, c.book_age_ns, order.ts_recv - st.ts)
         return _R_OLD
     if st.bid_qty <= 0 or st.ask_qty <= 0:
         return _R_UNKNOWN
@@ -122,7 +118,7 @@ def check_rate(c: Any, rate: Any, ts: int) -> int:
         return 0
     first = rate.ts[(rate.accepted - c.rate_orders) % RATE_PLACES]
     if ts - first < c.rate_window_ns:
-        _tell(c, c.rate_orders, c.rate_orders + 1)
+        tell(c, c.rate_orders, c.rate_orders + 1)
         return _R_RATE
     return 0
 
@@ -165,7 +161,7 @@ def _all_hold(c: Any, rows: Any, number: int, st: Any, qty: int, after: int) -> 
         return False
     if c.grows == 0:
         return True
-    if after > row.position_size or row.money_scopes != _ALL_SCOPES:
+    if after > row.position_size or c.mixed:
         return False
     delta, total = c.scratch + DELTA_AT, c.scratch + _NEW
     failed = money_of(delta, after, st.mark, st.factor)
@@ -195,9 +191,9 @@ def _first_broken(c: Any, rows: Any, number: int, st: Any, qty: int, after: int)
     reason = _check_qty(c, rows, number, after, row.qty_unit, _POSITION)
     if reason:
         return reason
-    for s in range(1, SCOPES):
-        if (row.money_scopes >> s) & 1 == 0 and rows[row.above[s - 1]].limits_set & _MONEY_BITS:
-            return _R_CURRENCY
+    reason = check_rates(c, rows, number)
+    if reason:
+        return reason
     reason = _check_exposure(c, rows, number, after, st)
     if reason == 0 and row.counted == 0:
         reason = _check_open(c, rows, number)
@@ -247,11 +243,15 @@ def _check_exposure(c: Any, rows: Any, number: int, after: int, st: Any) -> int:
     failed |= subtract_wide(delta, c.rows + number * ROW_BYTES + EXPOSURE)
     for s in range(SCOPES):
         each = _scope(rows[number], number, s)
-        copy_wide(total, c.rows + each * ROW_BYTES + EXPOSURE)
+        changed = number if s == 0 else rows[number].money_rows[s - 1]
+        copy_wide(total, c.rows + changed * ROW_BYTES + EXPOSURE)
         failed |= add_wide(total, delta)
         if failed:
             return _R_OVERFLOW
         if _has(rows[each], _EXPOSURE):
+            failed |= total_of(c, rows, each, EXPOSURE, total, changed, 1)
+            if failed:
+                return _R_OVERFLOW
             limit = _limit_of(c, each, _EXPOSURE)
             if is_above(total, limit):
                 copy_wide(c.scratch + LIMIT_AT, limit)
@@ -265,7 +265,7 @@ def _check_open(c: Any, rows: Any, number: int) -> int:
         each = _scope(rows[number], number, s)
         row = rows[each]
         if _has(row, _OPEN) and row.positions + 1 > row.limits[2 * (_OPEN - 1)]:
-            _tell(c, row.limits[2 * (_OPEN - 1)], row.positions + 1)
+            tell(c, row.limits[2 * (_OPEN - 1)], row.positions + 1)
             return 10 * _OPEN + s + 1
     return 0
 
@@ -273,10 +273,14 @@ def _check_open(c: Any, rows: Any, number: int) -> int:
 @jit
 def _check_loss(c: Any, rows: Any, number: int) -> int:
     """A loss beyond its limit lets nothing grow any more."""
-    loss, limit = c.scratch + OBSERVED_AT, c.scratch + LIMIT_AT
+    loss, limit, profit = c.scratch + OBSERVED_AT, c.scratch + LIMIT_AT, c.scratch + _NEW
     for s in range(SCOPES):
         each = _scope(rows[number], number, s)
-        profit, floor = c.rows + each * ROW_BYTES + PROFIT, _limit_of(c, each, _LOSS)
+        if not _has(rows[each], _LOSS):
+            continue
+        floor = _limit_of(c, each, _LOSS)
+        if total_of(c, rows, each, PROFIT, profit, NO_ROW, 0):
+            return _R_OVERFLOW
         if is_above(floor, profit):
             set_zero(loss)
             set_zero(limit)
@@ -284,10 +288,3 @@ def _check_loss(c: Any, rows: Any, number: int) -> int:
                 return _R_OVERFLOW
             return 10 * _LOSS + s + 1
     return 0
-
-
-@jit
-def _tell(c: Any, limit: int, observed: int) -> None:
-    """Note two numbers at or above 0 as what refused."""
-    set_wide(c.scratch + LIMIT_AT, limit, 0)
-    set_wide(c.scratch + OBSERVED_AT, observed, 0)

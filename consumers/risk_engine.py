@@ -17,14 +17,16 @@ from functools import cache
 import numpy as np
 import structlog
 
+from consumers.rates import DIGITS, PRICE_END, Rate
 from consumers.risk_booking import begin_day
 from consumers.risk_kernels import decide
-from consumers.risk_limits import value_of, write_least
+from consumers.risk_limits import join, value_of, write_least
 from consumers.risk_market import follow
-from consumers.risk_memory import RiskMemory
-from consumers.risk_scales import Names, take_scales, take_version
+from consumers.risk_memory import RiskMemory, number_of
+from consumers.risk_scales import Names, link_rates, take_scales, take_version
 from consumers.risk_state import (
     COUNTERS,
+    CURRENCY_RATE,
     INSTRUMENT_RISK,
     KEPT,
     MONEY_DIGITS,
@@ -56,6 +58,7 @@ _ONE_FOR_ALL = {
     Check.COLLAR: "collar_bp",
     Check.ORDER_RATE: "rate_orders",
     Check.BOOK_AGE: "book_age_ns",
+    Check.RATE_AGE: "rate_age_ns",
 }
 log = structlog.get_logger()
 
@@ -80,6 +83,7 @@ class RiskEngine:
         self.identity = _identity(self._accounts, currency, self._roles)
         self.memory = RiskMemory()
         self._context = self.memory.context
+        self._context["base_currency"] = currency.encode()
         self.rows = np.zeros(BATCH_RECORDS, RISK_DECISION)
         """Where `apply` puts the rows of one batch."""
         self._decide, self._follow, self._day = _entries()
@@ -184,20 +188,29 @@ class RiskEngine:
         if named is None:
             return RiskReason.UNKNOWN_INSTRUMENT
         currency = bytes(order["quote_currency"][0]).decode("ascii", "replace")
+        currency_no = self.memory.currency_number(currency)
+        if currency_no is None:
+            return RiskReason.OTHER_CURRENCY
         wanted = (
-            (Scope.VENUE, account, named.venue, _number(self.memory.venues, named.venue)),
-            (Scope.CURRENCY, account, currency, _number(self.memory.currencies, currency)),
+            (Scope.VENUE, account, named.venue, number_of(self.memory.venues, named.venue)),
+            (Scope.CURRENCY, account, currency, currency_no),
             (Scope.ACCOUNT, account, "", account),
             (Scope.PORTFOLIO, 0, "", 0),
         )
         above = [self.memory.scope_row(*each) for each in wanted]
+        money = above
+        if currency != self._currency:
+            mixed = (Scope.VENUE, Scope.ACCOUNT, Scope.PORTFOLIO)
+            money = [
+                self.memory.part_row(each, currency, currency_no) if scope in mixed else each
+                for each, (scope, *_) in zip(above, wanted, strict=True)
+            ]
         name = f"{named.venue}:{named.symbol}"
         number = self.memory.scope_row(Scope.INSTRUMENT, account, name, instrument_id)
         st = self.memory.instruments[instrument_id : instrument_id + 1]
         row = self.memory.scopes[number : number + 1]
         row["instrument_id"], row["next_row"] = instrument_id, st["first_row"]
-        row["above"][0] = above
-        row["money_scopes"] = 0b11111 if currency == self._currency else 0b00101
+        row["above"][0], row["money_rows"][0] = above, money
         row["qty_unit"] = 10 ** (MONEY_DIGITS - int(st["qty_scale"][0]))
         st["first_row"] = number + 1
         write_least(self.memory.scopes, number)
@@ -239,6 +252,8 @@ class RiskEngine:
         if action in states:
             self._context["trading_state"] = states[Action(action)]
             return RiskReason.NONE
+        if action in (Action.SET_RATE, Action.CLEAR_RATE):
+            return self._take_rate(record)
         if action not in (Action.SET_LIMIT, Action.CLEAR_LIMIT):
             return RiskReason.BAD_LIMIT
         if check in _ONE_FOR_ALL:
@@ -254,12 +269,23 @@ class RiskEngine:
             self.memory.write_limits()
         return reason
 
-
-def _number(known: list[str], name: str) -> int:
-    """Return the number of a name, from 1, in the order in which names were met."""
-    if name not in known:
-        known.append(name)
-    return known.index(name) + 1
+    def _take_rate(self, record: np.void) -> RiskReason:
+        """Take another rate of a currency, or none."""
+        currency = bytes(record["currency"]).decode("ascii", "replace")
+        rate = None
+        if record["action"] == Action.SET_RATE:
+            price = join(int(record["value_low"]), int(record["value_high"]))
+            instrument = bytes(record["scope_name"]).decode("utf-8", "replace")
+            rate = Rate(instrument, price, int(record["value_scale"]))
+            if not (0 < price < PRICE_END if not instrument else price == 0) or rate.scale > DIGITS:
+                return RiskReason.BAD_RATE
+        elif currency not in self.memory.conversions:
+            return RiskReason.BAD_RATE
+        if currency in ("", self._currency) or not self.memory.convert_by(currency, rate):
+            return RiskReason.BAD_RATE
+        seen = np.flatnonzero(self.memory.instruments["seen"]).tolist()
+        link_rates(self.memory, self._names, seen)
+        return RiskReason.NONE
 
 
 def _last_seq(records: int, n: int, dtype: np.dtype) -> int:
@@ -270,7 +296,8 @@ def _last_seq(records: int, n: int, dtype: np.dtype) -> int:
 
 def _identity(accounts: Sequence[int], currency: str, roles: Sequence[str]) -> str:
     """Name the meaning of the state's bytes: a checkpoint of another one is refused."""
-    described = (INSTRUMENT_RISK.descr, SCOPE_ROW.descr, OPEN_ORDER.descr, KEPT)
+    dtypes = (INSTRUMENT_RISK, SCOPE_ROW, OPEN_ORDER, CURRENCY_RATE)
+    described = ([each.descr for each in dtypes], KEPT)
     text = repr((described, sorted(accounts), currency, list(roles), APPLIED_INPUTS))
     digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     return f"risk {abi_hash(RISK_DECISION).hex()} {digest}"

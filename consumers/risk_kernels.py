@@ -26,8 +26,6 @@ from consumers.risk_booking import (
     stand,
 )
 from consumers.risk_checks import (
-    LIMIT_AT,
-    OBSERVED_AT,
     check_book,
     check_limits,
     check_price,
@@ -35,9 +33,12 @@ from consumers.risk_checks import (
     check_state,
     check_terms,
 )
+from consumers.risk_conversion import LIMIT_AT, OBSERVED_AT
 from consumers.risk_money import set_zero
 from consumers.risk_state import (
     CONTEXT,
+    CURRENCIES,
+    CURRENCY_RATE,
     IDS,
     INSTRUMENT_RISK,
     MONEY_DIGITS,
@@ -48,7 +49,7 @@ from consumers.risk_state import (
     SCOPE_ROW,
     Request,
 )
-from layouts import ORDER, RISK_DECISION, Instruction, Kind, Mark, RiskReason, Verdict
+from layouts import ORDER, RISK_DECISION, Instruction, Kind, Mark, RiskReason, Scope, Verdict
 from shm.njit import (
     as_pointer,
     carray,
@@ -65,7 +66,9 @@ _NOTHING, _NEW_DAY = int(Request.NOTHING), int(Request.NEW_DAY)
 _NEW_POSITION, _NEW_SCALES = int(Request.NEW_POSITION), int(Request.NEW_SCALES)
 _R_UNKNOWN_INSTRUMENT = int(RiskReason.UNKNOWN_INSTRUMENT)
 _R_UNKNOWN_ORDER, _R_TOO_MANY = int(RiskReason.UNKNOWN_ORDER), int(RiskReason.TOO_MANY_ORDERS)
-_R_OVERFLOW, _R_RATE = int(RiskReason.OVERFLOW), int(RiskReason.ORDER_RATE)
+_R_OVERFLOW, _R_CURRENCY = int(RiskReason.OVERFLOW), int(RiskReason.OTHER_CURRENCY)
+_R_RATE_FIRST, _R_RATE_LAST = int(RiskReason.RATE_UNKNOWN), int(RiskReason.RATE_CROSSED)
+_SCOPE_INSTRUMENT, _SCOPE_CURRENCY = int(Scope.INSTRUMENT), int(Scope.CURRENCY)
 _ORDER_BYTES, _DECISION_BYTES = ORDER.itemsize, RISK_DECISION.itemsize
 _MANY = 1 << 40
 _CLIENT_WORDS, _CURRENCY_WORDS = 5, 2
@@ -212,6 +215,7 @@ def check_order(c: Any, scopes: Any, st: Any, number: int, order: Any, qty: int,
         rates = carray(as_pointer(c.rates), (_MANY,), RATE)
         reason = check_rate(c, rates[order.account], c.ts)
     if reason == 0:
+        c.ts_asked = order.ts_recv
         reason = check_limits(c, scopes, number, st, qty, side)
     return int(reason)
 
@@ -224,6 +228,9 @@ def _tell(
     check, scope = reason // 10, reason % 10
     copy_wide(address + _ROW_LIMIT, c.scratch + LIMIT_AT)
     copy_wide(address + _ROW_OBSERVED, c.scratch + OBSERVED_AT)
+    if reason == _R_CURRENCY or _R_RATE_FIRST <= reason <= _R_RATE_LAST:
+        rates = carray(as_pointer(c.currency_rates), (CURRENCIES,), CURRENCY_RATE)
+        row.currency = rates[c.lacking].name
     if not 1 <= check <= 5:
         return
     each = number if scope == 1 else scopes[number].above[scope - 2]
@@ -234,4 +241,7 @@ def _tell(
         row.value_scale = MONEY_DIGITS + 1
         tr_wide_multiply(address + _ROW_LIMIT, _MONEY_OF_HALVES)
         tr_wide_multiply(address + _ROW_OBSERVED, _MONEY_OF_HALVES)
-        row.currency = order.quote_currency
+        if scope in (_SCOPE_INSTRUMENT, _SCOPE_CURRENCY):
+            row.currency = order.quote_currency
+        else:
+            row.currency = c.base_currency

@@ -133,6 +133,6 @@ def join(low: int, high: int) -> int:
 
 
 def _fits_currency(record: Any, scope: int, currency: str) -> bool:
-    """A sum over instruments of several currencies has no unit: it is limited in the configured one only."""
+    """A sum over instruments of several currencies is in the configured one, and limited in it only."""
     named = bytes(record["currency"]).decode("ascii", "replace")
     return named == currency or scope in (Scope.INSTRUMENT, Scope.CURRENCY)

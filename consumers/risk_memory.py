@@ -7,9 +7,12 @@ equal in every bit that a decision depends on.
 import msgspec
 import numpy as np
 
+from consumers.rates import Rate
 from consumers.risk_limits import Limits, Ruled, write_least
 from consumers.risk_state import (
     CONTEXT,
+    CURRENCIES,
+    CURRENCY_RATE,
     IDS,
     INSTRUMENT_RISK,
     KEPT,
@@ -17,12 +20,15 @@ from consumers.risk_state import (
     ORDER_PLACES,
     RATE,
     SCOPE_ROW,
+    RateKind,
 )
-from layouts import Scope, TradingState
+from layouts import TradingState
 from shm.njit import address_of
 
 ACCOUNTS = 64
 """Accounts are numbers 1 .. 63."""
+NO_SCOPE = 0
+"""Of a row that is a part of a sum: no limit is its own."""
 _FIRST_ROWS = 64
 
 
@@ -35,6 +41,8 @@ class Kept(msgspec.Struct):
     row_names: list[str]
     venues: list[str]
     currencies: list[str]
+    rates: dict[str, Rate]
+    linked: list[int]
     instruments: list[int]
     places: list[int]
     accounts: list[int]
@@ -54,6 +62,9 @@ class RiskMemory:
         self.instruments["price_up"] = self.instruments["qty_up"] = 1
         self.orders = np.zeros(ORDER_PLACES, OPEN_ORDER)
         self.rates = np.zeros(ACCOUNTS, RATE)
+        self.currency_rates = np.zeros(CURRENCIES, CURRENCY_RATE)
+        self.conversions: dict[str, Rate] = {}
+        """What the rows of `currency_rates` are made of, by currency."""
         self.scopes = np.zeros(_FIRST_ROWS, SCOPE_ROW)
         self.n_rows = 0
         self._scratch = np.zeros(16, np.int64)
@@ -61,7 +72,7 @@ class RiskMemory:
         self.context["trading_state"] = TradingState.HALTED
         self._place()
 
-    def scope_row(self, scope: Scope, account: int, name: str, scope_id: int) -> int:
+    def scope_row(self, scope: int, account: int, name: str, scope_id: int) -> int:
         """Return the number of a row, made where it is new."""
         key = (int(scope), account, name)
         number = self._row_of.get(key)
@@ -76,6 +87,50 @@ class RiskMemory:
         self.row_names.append(name)
         self.limits.write_row(row, name)
         return number
+
+    def part_row(self, whole: int, currency: str, number: int) -> int:
+        """Return the number of the part of a sum that is in another currency, made where it is new."""
+        before = self.n_rows
+        part = self.scope_row(NO_SCOPE, 0, f"{whole}:{currency}", whole)
+        if part == before:
+            self.scopes["currency"][part] = number
+            self.scopes["next_part"][part] = self.scopes["next_part"][whole]
+            self.scopes["next_part"][whole] = part + 1
+            self.context["mixed"] = 1
+        return part
+
+    def currency_number(self, name: str) -> int | None:
+        """Return the number of a currency, None where there are too many."""
+        number = number_of(self.currencies, name)
+        if number >= CURRENCIES:
+            return None
+        self.currency_rates["name"][number] = name.encode()
+        return number
+
+    def convert_by(self, currency: str, rate: Rate | None) -> bool:
+        """Take another rate of a currency, or none; False: there are too many currencies."""
+        number = self.currency_number(currency)
+        if number is None:
+            return False
+        row = self.currency_rates[number : number + 1]
+        row["instrument_id"] = 0
+        if rate is None:
+            self.conversions.pop(currency, None)
+            row["kind"] = RateKind.NONE
+            return True
+        self.conversions[currency] = rate
+        row["kind"] = RateKind.MID if rate.instrument else RateKind.NUMBER
+        row["price"], row["unit"] = rate.price, 10**rate.scale
+        return True
+
+    def rates_by_instrument(self) -> dict[str, list[int]]:
+        """Return the numbers of the currencies whose rate is an instrument's mid, by its name."""
+        found: dict[str, list[int]] = {}
+        for currency, rate in self.conversions.items():
+            if rate.instrument:
+                number = number_of(self.currencies, currency)
+                found.setdefault(rate.instrument, []).append(number)
+        return found
 
     def write_limits(self) -> None:
         """Bring every row up to the limits in force."""
@@ -96,6 +151,8 @@ class RiskMemory:
             self.row_names,
             self.venues,
             self.currencies,
+            self.conversions,
+            self.currency_rates["instrument_id"].tolist(),
             used.tolist(),
             places.tolist(),
             accounts.tolist(),
@@ -142,6 +199,11 @@ class RiskMemory:
             row = self.scopes[number]
             self._row_of[int(row["scope"]), int(row["account"]), name] = number
         self.limits.restore(kept.limits)
+        for currency in kept.currencies:
+            self.currency_number(currency)
+        for currency, rate in kept.rates.items():
+            self.convert_by(currency, rate)
+        self.currency_rates["instrument_id"] = kept.linked
         for name, value in zip(KEPT, kept.context, strict=True):
             self.context[name] = value
         self.context["applied"][0] = kept.applied
@@ -160,6 +222,14 @@ class RiskMemory:
             ("rows", self.scopes),
             ("orders", self.orders),
             ("rates", self.rates),
+            ("currency_rates", self.currency_rates),
             ("scratch", self._scratch),
         ):
             self.context[name] = address_of(array)
+
+
+def number_of(known: list[str], name: str) -> int:
+    """Return the number of a name, from 1, in the order in which names were met."""
+    if name not in known:
+        known.append(name)
+    return known.index(name) + 1

@@ -98,12 +98,11 @@ def money_of(to: int, qty: int, mark: int, factor: int) -> int:
 
 @jit
 def add_to_scopes(c: Any, rows: Any, number: int, field: int, delta: int) -> int:
-    """Add the wide number at `delta` to a field of a position and of the scopes that its money is part of."""
+    """Add the wide number at `delta` to a field of a position and of the sums in its currency."""
     row = rows[number]
     failed: int = add_wide(c.rows + number * ROW_BYTES + field, delta)
     for s in range(1, SCOPES):
-        if (row.money_scopes >> s) & 1:
-            failed |= add_wide(c.rows + row.above[s - 1] * ROW_BYTES + field, delta)
+        failed |= add_wide(c.rows + row.money_rows[s - 1] * ROW_BYTES + field, delta)
     return failed
 
 

@@ -4,7 +4,7 @@
 Bringing up is multiplication, so nothing is rounded; what would not fit is refused.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -41,7 +41,11 @@ def take_version(memory: RiskMemory, names: Names, instrument_id: int, version: 
     st["version"] = version
     st["price_up"] = st["qty_up"] = 1
     if st["factor"][0] == 0:
-        return  # never traded: the first order tells the scales
+        # Never traded: the first order tells the scales; what there is of prices is at those of another version.
+        for name in ("top_known", *_PRICES):
+            st[name] = 0
+        link_rates(memory, names, [instrument_id])
+        return
     found = names(instrument_id, version)
     if found is None or not widen(memory, instrument_id, found.price_scale, found.qty_scale):
         st["version"] = 0
@@ -49,6 +53,19 @@ def take_version(memory: RiskMemory, names: Names, instrument_id: int, version: 
         return
     st["price_up"] = 10 ** (int(st["price_scale"][0]) - found.price_scale)
     st["qty_up"] = 10 ** (int(st["qty_scale"][0]) - found.qty_scale)
+
+
+def link_rates(memory: RiskMemory, names: Names, instrument_ids: Iterable[int]) -> None:
+    """Find among instruments those whose mids are rates, and learn their price scales."""
+    wanted = memory.rates_by_instrument()
+    for instrument_id in instrument_ids if wanted else ():
+        st = memory.instruments[instrument_id : instrument_id + 1]
+        named = names(instrument_id, int(st["version"][0])) if st["version"][0] else None
+        currencies = wanted.get(f"{named.venue}:{named.symbol}", []) if named else []
+        for number in currencies:
+            memory.currency_rates["instrument_id"][number] = instrument_id
+        if named is not None and currencies and st["factor"][0] == 0:
+            st["price_scale"] = named.price_scale
 
 
 def take_scales(

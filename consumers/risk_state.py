@@ -3,7 +3,9 @@
 **Layout** `instruments`: one INSTRUMENT_RISK for each instrument_id. `rows`: one SCOPE_ROW for each of the five scopes that a
 position belongs to; that of scope INSTRUMENT is the position itself and knows the four above it. `orders`: the orders
 that stand, an order at one of the PROBES places behind order_id % ORDER_PLACES. `rates`: per account, when its last
-RATE_PLACES orders were accepted. CONTEXT is what one call of the kernel is given and answers.
+RATE_PLACES orders were accepted. `currency_rates`: what converts each currency. A sum over several currencies (VENUE,
+ACCOUNT, PORTFOLIO) is a row of what is in the base currency, and a chain of parts, one for each other currency.
+CONTEXT is what one call of the kernel is given and answers.
 
 **Units** Money is a 128-bit integer of two words [low, high] in halves of 10**-18 of the currency: `(bid + ask) x qty x factor`
 is exact, because nothing is halved. Quantities in limits have 18 decimals.
@@ -21,6 +23,8 @@ LIMITED = 5
 ORDER_PLACES = 1 << 14
 PROBES = 16
 RATE_PLACES = 1 << 10
+CURRENCIES = 64
+"""Currencies are numbers 1 .. 63, in the order in which they were met."""
 QTY_LIMIT = 1 << 60
 """Largest quantity of an order, and of all that a position may come to."""
 NS_PER_DAY = 86_400_000_000_000
@@ -38,6 +42,14 @@ class Request(IntEnum):
     NEW_VERSION = 2
     NEW_DAY = 3
     NEW_SCALES = 4
+
+
+class RateKind(IntEnum):
+    """What a currency is converted by."""
+
+    NONE = 0
+    NUMBER = 1
+    MID = 2
 
 
 def wide(name: str) -> tuple[str, str, tuple[int]]:
@@ -90,10 +102,8 @@ SCOPE_ROW = np.dtype(
         ("instrument_id", "<i8"),
         ("next_row", "<i8"),  # another account's position in this instrument + 1, 0: none
         ("above", "<i8", (SCOPES - 1,)),
-        (
-            "money_scopes",
-            "<i8",
-        ),  # bit s: its money is part of scope s + 1 (of other currencies only one's own scopes)
+        # Rows of VENUE .. PORTFOLIO that its money is summed up in: those above, or their parts in its currency.
+        ("money_rows", "<i8", (SCOPES - 1,)),
         (
             "order_size",
             "<i8",
@@ -107,9 +117,24 @@ SCOPE_ROW = np.dtype(
         wide("base"),  # value when the day began
         wide("value"),  # qty at the mark
         ("counted", "<i8"),  # 1: it is in `positions`
-        ("zeros", "<i8", (3,)),
+        # Of a sum over currencies and of its parts alone.
+        ("next_part", "<i8"),  # (next) part of the sum in another currency + 1, 0: none
+        ("currency", "<i8"),  # number of a part's currency
+        ("zeros", "<i8", (6,)),
     ]
 )
+
+CURRENCY_RATE = np.dtype(
+    [
+        ("kind", "<i8"),  # `RateKind`
+        ("instrument_id", "<i8"),  # whose mid it is, 0: not seen yet
+        ("price", "<i8"),  # of a NUMBER: price / unit
+        ("unit", "<i8"),
+        ("name", "S16"),
+        ("zeros", "<i8", (2,)),
+    ]
+)
+"""What converts a currency into that of the sums, by the currency's number."""
 
 OPEN_ORDER = np.dtype([("order_id", "<i8"), ("row", "<i8"), ("qty", "<i8"), ("side", "<i8")])
 """order_id 0: a free place; qty: what is not filled yet; side: +1 or -1."""
@@ -122,6 +147,7 @@ CONTEXT = np.dtype(
         ("rows", "<i8"),
         ("orders", "<i8"),
         ("rates", "<i8"),
+        ("currency_rates", "<i8"),
         ("scratch", "<i8"),
         ("epoch", "<i8"),  # of the records
         ("source", "<i8"),  # number of their input
@@ -132,6 +158,11 @@ CONTEXT = np.dtype(
         ("request_row", "<i8"),
         ("grows", "<i8"),  # of the order at hand: it lets its position grow
         ("refusal", "<i8"),  # in: the request cannot be served, RiskReason
+        ("ts_asked", "<i8"),  # of the order at hand
+        ("rate_price", "<i8"),  # found last: price / rate_unit
+        ("rate_unit", "<i8"),
+        ("lacking", "<i8"),  # number of the currency without a rate
+        ("base_currency", "S16"),  # of sums over currencies
         ("applied", "<i8", (8,)),
         # From here on: state that is kept.
         ("trading_state", "<i8"),
@@ -139,6 +170,8 @@ CONTEXT = np.dtype(
         ("rate_orders", "<i8"),  # 0: none
         ("rate_window_ns", "<i8"),
         ("book_age_ns", "<i8"),  # 0: any
+        ("rate_age_ns", "<i8"),  # 0: any
+        ("mixed", "<i8"),  # 1: a sum has a part in another currency
         ("day", "<i8"),
         ("ts", "<i8"),  # newest ts_recv of orders and fills
         ("decisions", "<i8"),

@@ -1,17 +1,18 @@
-"""CONTROL: what an operator ordered of the trading: halt, reduce, resume, another limit; who, and why.
+"""CONTROL: what an operator ordered of the trading: halt, reduce, resume, another limit or rate; who, and why.
 
 **Layout** header (32 B; kind CONTROL; ts_event = ts_recv: the supervisor's clock; instrument_id: of a limit on one
 instrument), then
     32   control_no   i64  orders of this kind, from 1, never reused
-    40   value_low    i64  48 value_high    a limit's new value (128-bit, at value_scale)
+    40   value_low    i64  48 value_high    a limit's new value, or of a rate that is a number the price of one unit of
+                                           `currency` in the currency of risk (128-bit, at value_scale)
     56   window_ns    i64  ORDER_RATE: so many orders in this time; else 0
     64   action       u8   `Action`
     65   check        u8   `Check` of the limit
     66   scope        u8   `layouts.risk_decision.Scope` of the limit
     67   value_scale  u8   decimals of the value
     68   account      u32  0: every account
-    72   currency     S16  of a money limit
-    88   scope_name   S64  venue or symbol of the limit
+    72   currency     S16  of a money limit, or that a rate is of
+    88   scope_name   S64  venue or symbol of the limit; the instrument whose mid is the rate, empty: the rate is a number
     152  who          S32  user and uid
     184  why          S72
 256 bytes.
@@ -36,10 +37,12 @@ class Action(IntEnum):
     RESUME = 3
     SET_LIMIT = 4
     CLEAR_LIMIT = 5
+    SET_RATE = 6
+    CLEAR_RATE = 7
 
 
 class Check(IntEnum):
-    """What a limit bounds. ORDER_SIZE .. DAILY_LOSS have a limit in each scope; COLLAR .. BOOK_AGE one for all orders."""
+    """What a limit bounds. ORDER_SIZE .. DAILY_LOSS have a limit in each scope; COLLAR .. RATE_AGE one for all orders."""
 
     NONE = 0
     ORDER_SIZE = 1
@@ -50,6 +53,7 @@ class Check(IntEnum):
     COLLAR = 6
     ORDER_RATE = 7
     BOOK_AGE = 8
+    RATE_AGE = 9
 
 
 CONTROL = check_layout(

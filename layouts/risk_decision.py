@@ -20,7 +20,8 @@ of the instrument's book as the decision saw it), then
     184  value_scale      u8       185 cause_kind u8 (`Kind` of the cause)
     186  input            u16      number of the input that the cause came from
     188  orders_open      u32      orders that stand, after this record
-    192  currency         S16      of limit and observed; empty for quantities and counts
+    192  currency         S16      of limit and observed; empty for quantities and counts; of OTHER_CURRENCY and RATE_*: the
+                                  currency whose rate there is not
     208  client_order_id  S40
     248  zeros            S8
 256 bytes.
@@ -116,6 +117,11 @@ class RiskReason(IntEnum):
     OTHER_CURRENCY = 67
     INPUT_LOST = 68
     BAD_LIMIT = 69
+    RATE_UNKNOWN = 70
+    RATE_NOT_LIVE = 71
+    RATE_OLD = 72
+    RATE_CROSSED = 73
+    BAD_RATE = 74
 
 
 RISK_DECISION = check_layout(

@@ -87,6 +87,31 @@ int64_t tr_wide_share(int64_t *share, const int64_t *amount, int64_t part, int64
     return write_signed(share, result + tr_rounds_up(result, rest % divisor, divisor), value < 0);
 }
 
+int64_t tr_wide_convert(int64_t *sum, const int64_t *amount, int64_t price, int64_t unit, int64_t up)
+{
+    if (price <= 0 || unit <= 0)
+        return NOT_DEFINED;
+    const tr_wide value = tr_wide_read(amount);
+    /* value = units x unit + rest with 0 <= rest < unit, so that rest x price < 2^126 and its quotient is the rounding. */
+    tr_wide units = value / unit;
+    tr_wide rest = value % unit;
+    if (rest < 0) {
+        rest += unit;
+        units -= 1;
+    }
+    const tr_wide part = rest * price;
+    const tr_wide rounded = part / unit + (up != 0 && part % unit != 0);
+    tr_wide result;
+    if (__builtin_mul_overflow(units, (tr_wide)price, &result))
+        return TOO_WIDE;
+    if (__builtin_add_overflow(result, rounded, &result))
+        return TOO_WIDE;
+    if (__builtin_add_overflow(result, tr_wide_read(sum), &result))
+        return TOO_WIDE;
+    tr_wide_write(sum, result);
+    return DONE;
+}
+
 int64_t tr_wide_at(const int64_t *wide, int64_t digits, int64_t wanted, int64_t *out)
 {
     if (digits < 0 || digits > TR_WIDE_DIGITS_MAX || wanted < 0 || wanted > TR_WIDE_DIGITS_MAX)

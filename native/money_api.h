@@ -26,6 +26,10 @@ int64_t tr_wide_divide(int64_t *quotient, const int64_t *a, const int64_t *b);
    0 <= part <= whole and whole > 0. `share` may be `amount`. */
 int64_t tr_wide_share(int64_t *share, const int64_t *amount, int64_t part, int64_t whole);
 
+/* sum += amount x price / unit, rounded once: towards +infinity where `up` is not 0, else towards -infinity. 2 and nothing
+   written unless price > 0 and unit > 0; 1 also where the whole units of the amount x price do not fit by themselves. */
+int64_t tr_wide_convert(int64_t *sum, const int64_t *amount, int64_t price, int64_t unit, int64_t up);
+
 /* An integer of `digits` decimals as an int64 of `wanted` decimals, half to even; 2 unless both are 0 .. 38. */
 int64_t tr_wide_at(const int64_t *wide, int64_t digits, int64_t wanted, int64_t *out);
 #endif

@@ -1,4 +1,4 @@
-"""Verbs that trade and that keep trading safe: order, halt, reduce, resume, limits, risk."""
+"""Verbs that trade and that keep trading safe: order, halt, reduce, resume, limits, rates, risk."""
 
 from typing import Annotated, Any, Literal
 
@@ -13,8 +13,13 @@ order = App(
     name="order", help="Place and cancel orders, list what stands.", help_format="plaintext"
 )
 limits = App(name="limits", help="Show and change the limits of risk.", help_format="plaintext")
+rates = App(
+    name="rates",
+    help="Show and change the rates that limits over several currencies convert by.",
+    help_format="plaintext",
+)
 risk = App(name="risk", help="Look at the decisions of risk.", help_format="plaintext")
-for _each in (order, limits, risk):
+for _each in (order, limits, rates, risk):
     app.command(_each)
 
 Why = Annotated[str, Parameter(help="For the record.")]
@@ -69,7 +74,7 @@ def limits_set(
     ----------
     check
         order_size, position_size, exposure, open_positions, daily_loss; or collar (hundredths of a percent), order_rate
-        (orders in window_s), book_age (ns), which have no scope.
+        (orders in window_s), book_age (ns), rate_age (ns), which have no scope.
     value
         Decimal number, in the unit of the check.
     scope
@@ -113,6 +118,48 @@ def limits_show(instance: InstanceName = DEFAULT_INSTANCE, json: Json = False) -
         show.as_json(rows)
     else:
         columns = ("check", "scope", "name", "account", "value", "unit", "who", "why")
+        show.table(columns, [[row[column] for column in columns] for row in rows])
+    return OK
+
+
+@rates.command(name="set")
+def rates_set(
+    currency: str,
+    rate: str,
+    instance: InstanceName = DEFAULT_INSTANCE,
+    why: Why = "",
+    json: Json = False,
+) -> int:
+    """Change what one unit of a currency is worth in the currency of risk: `rates set EUR 1.085`.
+
+    Parameters
+    ----------
+    rate
+        A decimal number, or the instrument whose mid it is: kraken:EUR/USD.
+    """
+    if not rate:
+        raise ConfigurationError("rate: a number or an instrument; `tickring rates clear` clears")
+    return _order(instance, "rate", {"currency": currency, "value": rate, "why": why}, json)
+
+
+@rates.command(name="clear")
+def rates_clear(
+    currency: str, instance: InstanceName = DEFAULT_INSTANCE, why: Why = "", json: Json = False
+) -> int:
+    """Take a rate back: orders whose limits add up this currency and another one are refused."""
+    return _order(instance, "rate", {"currency": currency, "why": why}, json)
+
+
+@rates.command(name="show")
+def rates_show(instance: InstanceName = DEFAULT_INSTANCE, json: Json = False) -> int:
+    """List the rates in force: who set each, and why."""
+    from ops import trade_log
+
+    rows = trade_log.rates_in_force(instance)
+    if json:
+        show.as_json(rows)
+    else:
+        columns = ("currency", "rate", "who", "why")
         show.table(columns, [[row[column] for column in columns] for row in rows])
     return OK
 

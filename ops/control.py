@@ -1,7 +1,7 @@
 """Verbs reach the supervisor through a Unix socket beside the rings: one JSON line there, one JSON line back.
 
 **Protocol** `{"verb": "up" | "down" | "restart" | "ping" | "subscribe" | "unsubscribe" | "reload", "names": [...], ..}`, or
-`{"verb": "halt" | "reduce" | "resume" | "limit", "details": {...}}`; the answer is
+`{"verb": "halt" | "reduce" | "resume" | "limit" | "rate", "details": {...}}`; the answer is
 `{"ok": bool, "error": str, "names": [...], "notes": [...], "seq": int}`.
 The socket is 0600 and goes with the instance. A client has one second to send its line: none can hold the supervisor up.
 """
@@ -32,7 +32,7 @@ class Request(msgspec.Struct):
     config: dict[str, Any] = {}
     """The resolved configuration, for "reload"."""
     details: dict[str, Any] = {}
-    """Of the verbs halt, reduce, resume and limit: `ops.trading.Order`."""
+    """Of the verbs halt, reduce, resume, limit and rate: `ops.trading.Order`."""
 
 
 class Answer(msgspec.Struct):

@@ -15,7 +15,7 @@ from msgspec import Meta
 from collectors.calendar import Hours
 from layouts.bar import FRAMES
 from ops.options_base import Count, Options, Positive, Seconds, WorkerOptions
-from ops.options_trading import OrdersOptions, RiskOptions
+from ops.options_trading import OrdersOptions, RateText, RiskOptions
 from ops.shards import split
 from shm.registry import DEFAULT_INSTANCE, default_state_dir
 
@@ -176,7 +176,7 @@ class ExposureOptions(WorkerOptions):
     least_samples: Annotated[int, Meta(ge=2)] = 30
     confidence: Annotated[float, Meta(ge=0.5, lt=1.0)] = 0.99
     base_currency: str = ""
-    rates: dict[str, InstrumentOfVenue] = {}
+    rates: dict[str, RateText] = {}
 
 
 class SessionOptions(Options, kw_only=True, forbid_unknown_fields=True):

@@ -1,11 +1,14 @@
-"""The typed options of [orders] and [risk]: who may trade, and within which limits."""
+"""The typed options of [orders] and [risk]: who may trade, within which limits, at which rates."""
 
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from consumers.rates import RATE_PATTERN
 from ops.options_base import Options, Positive, Seconds, WorkerOptions
+
+RateText = Annotated[str, Meta(pattern=RATE_PATTERN)]
 
 
 class LimitOptions(Options, kw_only=True, forbid_unknown_fields=True):
@@ -47,4 +50,6 @@ class RiskOptions(WorkerOptions):
     rate_orders: Annotated[int, Meta(ge=0, le=1024)] = 100
     rate_window_s: Positive = 1.0
     book_age_s: Seconds = 5.0
+    rates: dict[str, RateText] = {}
+    rate_age_s: Seconds = 60.0
     limits: list[LimitOptions] = []

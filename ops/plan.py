@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from consumers.bar_series import series_names
+from consumers.rates import watched
 from ops import redis_server
 from ops.inputs import capture_files, market_of
 from ops.options import (
@@ -252,7 +253,7 @@ def _pnl(topology: Topology) -> dict[str, Any]:
         "mark": options.mark,
         "row_pause_s": options.row_pause_s,
         "day_start_s": options.day_start_s,
-        "watch": list(dict.fromkeys([*options.watch, *topology.exposure.rates.values()])),
+        "watch": list(dict.fromkeys([*options.watch, *watched(topology.exposure.rates)])),
     }
 
 

@@ -19,6 +19,7 @@ import msgspec
 from collectors.addresses import check_url
 from collectors.calendar import hours_mistakes
 from collectors.venues import DECODERS
+from consumers import rates
 from consumers.bar_series import BarsConfig
 from layouts import APPLIED_INPUTS
 from ops import shards, trading
@@ -314,15 +315,8 @@ def _inputs(topology: Topology) -> list[str]:
 
 def _rates(topology: Topology) -> list[str]:
     """Sums over currencies need to know what one is worth in the other."""
-    options, found = topology.exposure, []
-    if options.rates and not options.base_currency:
-        found.append(
-            f"exposure.rates: rates of {', '.join(options.rates)} and no currency to convert to; set base_currency"
-        )
-    if options.base_currency in options.rates:
-        found.append(
-            f"exposure.rates: {options.base_currency} is the base currency; its rate is 1, leave it out"
-        )
+    options = topology.exposure
+    found = rates.mistakes_of("exposure.rates", options.rates, options.base_currency)
     if options.least_samples > options.window:
         found.append(
             f"exposure.least_samples = {options.least_samples}: more than window = {options.window} can hold"

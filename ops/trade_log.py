@@ -35,6 +35,7 @@ _UNITS = {
     Check.OPEN_POSITIONS: "positions",
     Check.COLLAR: "bp of the mid",
     Check.BOOK_AGE: "ns",
+    Check.RATE_AGE: "ns",
 }
 _WAIT_S = 5.0
 _NAP_S = 0.005
@@ -133,6 +134,27 @@ def limits_in_force(instance: str) -> list[dict[str, Any]]:
                 "why": bytes(record["why"]).decode(),
             }
     return [found[key] for key in sorted(found)]
+
+
+def rates_in_force(instance: str) -> list[dict[str, Any]]:
+    """Return the rates as the control ring tells them, the newest record of each currency."""
+    found: dict[str, dict[str, Any]] = {}
+    refused = _refused_controls(instance)
+    for record in held(instance, "control.control", CONTROL)[0]:
+        seq = (int(record["stamp"]) - 2) >> 1
+        if record["action"] not in (Action.SET_RATE, Action.CLEAR_RATE) or seq in refused:
+            continue
+        currency = bytes(record["currency"]).decode()
+        found.pop(currency, None)
+        if record["action"] == Action.SET_RATE:
+            number = text_of(int(record["value_low"]), int(record["value_scale"]))
+            found[currency] = {
+                "currency": currency,
+                "rate": bytes(record["scope_name"]).decode() or number,
+                "who": bytes(record["who"]).decode(),
+                "why": bytes(record["why"]).decode(),
+            }
+    return [found[currency] for currency in sorted(found)]
 
 
 def _unit_of(check: Check, record: np.void) -> str:

@@ -1,8 +1,8 @@
 """The control ring: what an operator orders of the trading becomes a CONTROL record, written by the supervisor alone.
 
-**Protocol** A new ring begins with the limits of the configuration, each a record of its own, then with the state that it wants
-(`[risk] start`): until then nothing may be traded. A supervisor that comes back goes on writing: limits that were changed
-meanwhile stay changed until `down`.
+**Protocol** A new ring begins with the limits and rates of the configuration, each a record of its own, then with the state
+that it wants (`[risk] start`): until then nothing may be traded. A supervisor that comes back goes on writing: limits and rates
+that were changed meanwhile stay changed until `down`.
 """
 
 import os
@@ -14,6 +14,7 @@ import numpy as np
 import structlog
 
 from collectors.order_requests import Refused, digits_of
+from consumers import rates
 from consumers.risk_limits import MONEY_CHECKS, QTY_CHECKS, split
 from consumers.risk_state import MONEY_DIGITS, RATE_PLACES
 from layouts import APPLIED_INPUTS, CONTROL, Action, Check, Kind, Scope
@@ -26,13 +27,15 @@ from shm.producer import Producer, open_ring
 from shm.region import ring_name
 
 WORKER = RING = "control"
-VERBS = ("halt", "reduce", "resume", "limit")
+VERBS = ("halt", "reduce", "resume", "limit", "rate")
 _STARTS = {"active": Action.RESUME, "reducing": Action.REDUCE, "halted": Action.HALT}
 _NS = 10**9
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """What is ordered: `value` a decimal string ("" clears the limit), `name` of a venue, currency or "<venue>:<symbol>"."""
+    """What is ordered: `value` a decimal string, of a rate also an instrument ("" clears limit or rate), `name` of a venue,
+    currency or "<venue>:<symbol>"; `currency`: that a rate is of.
+    """
 
     who: str = ""
     why: str = ""
@@ -41,6 +44,7 @@ class Order(msgspec.Struct, kw_only=True):
     account: str = ""
     name: str = ""
     value: str = ""
+    currency: str = ""
     window_s: float = 1.0
 
 
@@ -67,7 +71,8 @@ class ControlRing:
             self._ring.publish_batch(record)
         else:
             for order in orders_of(self._risk):
-                self._publish(control_of("limit", order, self._risk, self._accounts))
+                verb = "rate" if order.currency else "limit"
+                self._publish(control_of(verb, order, self._risk, self._accounts))
             start = control_of("resume", Order(who="configuration"), self._risk, self._accounts)
             start["action"] = _STARTS[self._risk.start]
             self._publish(start)
@@ -120,13 +125,15 @@ def order(ring: ControlRing | None, verb: str, details: dict[str, Any]) -> contr
 
 
 def orders_of(risk: RiskOptions) -> list[Order]:
-    """Return what a configuration orders, limit by limit."""
+    """Return what a configuration orders, limit by limit and rate by rate."""
     general = [
         Order(check="collar", value=str(risk.collar_bp)),
         Order(check="order_rate", value=str(risk.rate_orders), window_s=risk.rate_window_s),
         Order(check="book_age", value=str(round(risk.book_age_s * _NS))),
+        Order(check="rate_age", value=str(round(risk.rate_age_s * _NS))),
     ]
-    found = [*general, *(_order_of(limit) for limit in risk.limits)]
+    given = [Order(currency=currency, value=text) for currency, text in risk.rates.items()]
+    found = [*general, *(_order_of(limit) for limit in risk.limits), *given]
     return [msgspec.structs.replace(order, who="configuration") for order in found]
 
 
@@ -143,6 +150,8 @@ def control_of(verb: str, order: Order, risk: RiskOptions, accounts: dict[str, i
         if len(text.encode()) > width:
             raise ConfigurationError(f"{field} {text[:40]!r}...: {width} bytes at most")
         record[field] = text.encode()
+    if verb == "rate":
+        return _rate_of(record, order, risk)
     if verb != "limit":
         record["action"] = Action[verb.upper()]
         return record
@@ -165,6 +174,22 @@ def control_of(verb: str, order: Order, risk: RiskOptions, accounts: dict[str, i
     return record
 
 
+def _rate_of(record: np.ndarray, order: Order, risk: RiskOptions) -> np.ndarray:
+    """Fill in the rate of a currency, or that it has none any more."""
+    if mistakes := rates.mistakes_of("rate", {order.currency: order.value or "1"}, risk.currency):
+        raise ConfigurationError("; ".join(mistakes))
+    record["currency"] = order.currency.encode()
+    record["action"] = Action.SET_RATE if order.value else Action.CLEAR_RATE
+    if order.value:
+        rate = rates.parse_rate(order.value)
+        if len(rate.instrument.encode()) > record.dtype["scope_name"].itemsize:
+            raise ConfigurationError(f"rate {order.value[:40]!r}...: too long a name")
+        record["scope_name"] = rate.instrument.encode()
+        record["value_low"], record["value_high"] = split(rate.price)
+        record["value_scale"] = rate.scale
+    return record
+
+
 def mistakes_of(topology: Topology) -> list[str]:
     """Return a line for each thing that is wrong with [orders] and [risk]."""
     risk, orders = topology.risk, topology.orders
@@ -180,6 +205,7 @@ def mistakes_of(topology: Topology) -> list[str]:
         except ConfigurationError as error:
             words = " ".join(filter(None, [limit.check, limit.scope, limit.name, limit.account]))
             found.append(f"risk.limits: {words}: {error}")
+    found += rates.mistakes_of("risk.rates", risk.rates, risk.currency)
     if not risk.enabled:
         return found
     if not orders.enabled:

@@ -108,6 +108,7 @@ tr_wide_multiply = _external("tr_wide_multiply", _address, _word)
 tr_wide_compare = _external("tr_wide_compare", _address, _address)
 tr_wide_divide = _external("tr_wide_divide", _address, _address, _address)
 tr_wide_share = _external("tr_wide_share", _address, _address, _word, _word)
+tr_wide_convert = _external("tr_wide_convert", _address, _address, _word, _word, _word)
 tr_wide_at = _external("tr_wide_at", _address, _word, _word, _address)
 
 # native/mean_api.h.

@@ -63,6 +63,16 @@ def at(wide: int, digits: int, wanted: int) -> Answer:
     return within(half_even(wide * 10**wanted, 10**digits), INT_MIN, INT_MAX)
 
 
+def convert(total: int, amount: int, price: int, unit: int, up: int) -> Answer:
+    if price <= 0 or unit <= 0:
+        return Answer(NOT_DEFINED)
+    if not WIDE_MIN <= amount // unit * price <= WIDE_MAX:
+        return Answer(TOO_WIDE)
+    exact = amount * price
+    rounded = -(-exact // unit) if up else exact // unit
+    return within(total + rounded) if WIDE_MIN <= rounded <= WIDE_MAX else Answer(TOO_WIDE)
+
+
 EXPECTED: dict[str, Callable[..., Answer]] = {
     "add": lambda a, b: within(a + b),
     "subtract": lambda a, b: within(a - b),
@@ -70,6 +80,7 @@ EXPECTED: dict[str, Callable[..., Answer]] = {
     "multiply": lambda wide, factor: within(wide * factor),
     "divide": divide,
     "share": share,
+    "convert": convert,
     "at": at,
 }
 WIDES = {
@@ -79,6 +90,7 @@ WIDES = {
     "multiply": 1,
     "divide": 2,
     "share": 1,
+    "convert": 2,
     "at": 1,
 }
 """How many of the arguments are wide; the rest are int64."""
@@ -95,7 +107,7 @@ class Money:
         n = WIDES[name]
         words = [to_words(value) for value in arguments[:n]]
         rest: list[Any] = [ctypes.c_int64(value) for value in arguments[n:]]
-        into = name in ("add", "subtract", "multiply_add", "multiply")
+        into = name in ("add", "subtract", "multiply_add", "multiply", "convert")
         out = words[0] if into else (ctypes.c_int64 * 2)(77, 77)
         given: list[Any] = [*words, *rest]
         if name in ("divide", "share"):
@@ -139,7 +151,20 @@ def cases(seed: int = 1) -> Any:
         yield "multiply", (wide, number)
         yield "multiply_add", (wide, number, chance.choice(ints))
         yield "share", (wide, chance.choice(ints), number)
+        amount = chance.choice((wide % 10**30, -(wide % 10**30), wide))
+        yield (
+            "convert",
+            (chance.choice(wides), amount, chance.choice(ints), number, chance.getrandbits(1)),
+        )
         if number > 0:
+            yield (
+                "convert",
+                (chance.choice(wides), wide % 10**36, chance.randrange(1, 10**6), number, 1),
+            )
+            yield (
+                "convert",
+                (0, -(wide % 10**36), chance.randrange(1, 10**6), number, chance.getrandbits(1)),
+            )
             yield "share", (wide, chance.randrange(number + 1), number)
             yield "share", (wide, number // 2, number)
     for wide in [*wides, *(half * 10**n // 2 for n in range(20) for half in (-5, -3, -1, 1, 3, 5))]:

@@ -32,7 +32,11 @@ NAMES = {
     2: Named("north", "B/USD", 2, 3),
     3: Named("south", "A/USD", 2, 3),
     4: Named("south", "A/EUR", 2, 3),
+    5: Named("north", "EUR/USD", 2, 3),
+    6: Named("south", "A/JPY", 2, 3),
 }
+CURRENCIES = {4: "EUR", 6: "JPY"}
+"""Of the instruments that are not quoted in USD."""
 ACCOUNTS = (1, 2)
 DAY_NS = 86_400_000_000_000
 START_NS = 20_000 * DAY_NS + 1_000
@@ -76,7 +80,7 @@ class Desk:
         record["marks"] = make_marks(InstrumentState(state), last_in_frame=True)
         for name, value in words.items():
             record[name] = value
-        self.feed(EVENTS if instrument_id < 3 else OTHER_EVENTS, record)
+        self.feed(EVENTS if instrument_id in (1, 2, 5) else OTHER_EVENTS, record)
 
     def quote(self, instrument_id: int, bid: int, ask: int, state: int = 1, qty: int = 5) -> None:
         """Apply a QUOTE."""
@@ -128,6 +132,16 @@ class Desk:
             record[name] = value
         row: np.void = self.feed(CONTROLS, record)[0]
         return row
+
+    def rate(self, currency: str, price: int = 0, digits: int = 0, instrument: str = "") -> np.void:
+        """Set a rate; return its decision."""
+        return self.control(
+            Action.SET_RATE,
+            currency=currency.encode(),
+            value_low=price,
+            value_scale=digits,
+            scope_name=instrument.encode(),
+        )
 
     def limit(
         self,

@@ -4,15 +4,18 @@ It shares nothing with the kernel but the layouts. Prices have 2 digits and quan
 """
 
 from fractions import Fraction
+from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
-from risk_kit import NAMES
+from risk_kit import CURRENCIES, NAMES
 
 from layouts import Check, Kind, Mark, RiskReason, Scope, TradingState
 
 DAY_NS = 86_400_000_000_000
 KEYS = {1: "account", 2: "instrument"}
+HALF = Fraction(1, 2 * 10**18)
+"""What a converted part of a sum is rounded to."""
 
 
 class Limit(NamedTuple):
@@ -37,12 +40,20 @@ class Reference:
         self.state = TradingState.ACTIVE
         self.collar = 0
         self.day = 0
+        self.rates: dict[str, Fraction | int] = {}
+        """By currency: a number, or the instrument whose mid it is."""
+        self.seen: dict[int, int] = {}
+        self.rate_age = 0
+        self.now = 0
+        self.observed: Fraction | None = None
+        """What was told of a limit that refused."""
 
     def quote(self, record: np.void, live: bool) -> None:
         """A top of the book."""
         number = int(record["instrument_id"])
         bid, ask = int(record["word_0"]), int(record["word_2"])
         self.tops[number], self.live[number] = (bid, ask), live
+        self.seen[number] = max(self.seen.get(number, 0), int(record["ts_recv"]))
         if live and bid < ask:
             mark = Fraction(bid + ask, 200)
             self.marks.setdefault(number, []).append((int(record["ts_recv"]) // DAY_NS, mark))
@@ -61,6 +72,7 @@ class Reference:
             )
         if kind is Kind.FILL:
             return self._book(record, side, account, number, qty, order_id)
+        self.now, self.observed = int(record["ts_recv"]), None
         found = self._judge(record, side, account, number, qty)
         if found is RiskReason.NONE:
             self.standing[order_id] = (account, number, side, qty)
@@ -115,21 +127,86 @@ class Reference:
             (Check.POSITION_SIZE, lambda _: after),
             (Check.EXPOSURE, lambda within: self.exposure(within) + growth * self.mark(number)),
             (Check.OPEN_POSITIONS, lambda within: self.positions(within) + opens),
-            (Check.DAILY_LOSS, lambda within: -self.profit(within)),
+            (Check.DAILY_LOSS, None),
         ]
         for check, observed in at_once + (growing if growth > 0 else []):
             if check is Check.OPEN_POSITIONS and not opens:
                 continue
+            if check is Check.EXPOSURE and (bad := self._bad_rate(account, number)):
+                return bad
             for scope in Scope:
                 limit = self.limit_of(check, scope, account, number)
-                if limit is not None and observed(self._within(scope, account, number)) > limit:
+                if limit is None:
+                    continue
+                within = self._within(scope, account, number)
+                if check is Check.EXPOSURE:
+                    seen = self._sum(within, scope, number, growth * self.mark(number))
+                elif check is Check.DAILY_LOSS:
+                    seen = -self._sum(within, scope, number, None)
+                else:
+                    seen = observed(within)
+                if seen > limit:
+                    self.observed = seen
                     return RiskReason(10 * check + scope)
         return RiskReason.NONE
+
+    def _sum(
+        self, within: set[tuple[int, int]], scope: int, number: int, more: Fraction | None
+    ) -> Fraction:
+        """Return exposure with `more` of an instrument's currency, or where that is None profit, in one currency."""
+        total = Fraction(0)
+        for currency in {CURRENCIES.get(n, "USD") for _, n in within}:
+            mine = {each for each in within if CURRENCIES.get(each[1], "USD") == currency}
+            part = self.profit(mine) if more is None else self.exposure(mine)
+            if more is not None and currency == CURRENCIES.get(number, "USD"):
+                part += more
+            if currency != "USD" and scope not in (Scope.INSTRUMENT, Scope.CURRENCY) and part:
+                exact = part * self._rate(currency) / HALF
+                part = HALF * (floor(exact) if more is None else ceil(exact))
+            total += part
+        return total
+
+    def _rate(self, currency: str) -> Fraction:
+        rate = self.rates[currency]
+        return Fraction(sum(self.tops[rate]), 200) if isinstance(rate, int) else rate
+
+    def _bad_rate(self, account: int, number: int) -> RiskReason | None:
+        """Return why a rate that the limits over an order need is not to be used."""
+        for scope in (Scope.VENUE, Scope.ACCOUNT, Scope.PORTFOLIO):
+            within = self._within(scope, account, number)
+            for check, amount in ((Check.EXPOSURE, self.exposure), (Check.DAILY_LOSS, self.profit)):
+                if self.limit_of(check, scope, account, number) is None:
+                    continue
+                for currency in {CURRENCIES[n] for _, n in within if n in CURRENCIES}:
+                    mine = {each for each in within if CURRENCIES.get(each[1]) == currency}
+                    asked = amount(mine) != 0 or CURRENCIES.get(number) == currency
+                    if asked and (bad := self._why_bad(currency)):
+                        return bad
+        return None
+
+    def _why_bad(self, currency: str) -> RiskReason | None:
+        rate = self.rates.get(currency)
+        if rate is None:
+            return RiskReason.OTHER_CURRENCY
+        if not isinstance(rate, int):
+            return None
+        if rate not in self.tops:
+            return RiskReason.RATE_UNKNOWN
+        if not self.live[rate]:
+            return RiskReason.RATE_NOT_LIVE
+        if self.rate_age and self.now - self.seen[rate] > self.rate_age:
+            return RiskReason.RATE_OLD
+        bid, ask = self.tops[rate]
+        return RiskReason.RATE_CROSSED if bid >= ask else None
 
     def limit_of(self, check: int, scope: int, account: int, number: int) -> Fraction | None:
         """Return the most particular limit."""
         venue, symbol = NAMES[number].venue, NAMES[number].symbol
-        name = {Scope.INSTRUMENT: f"{venue}:{symbol}", Scope.VENUE: venue, Scope.CURRENCY: "USD"}
+        name = {
+            Scope.INSTRUMENT: f"{venue}:{symbol}",
+            Scope.VENUE: venue,
+            Scope.CURRENCY: CURRENCIES.get(number, "USD"),
+        }
         whose = 0 if scope == Scope.PORTFOLIO else account
         for of, what in (
             (whose, name.get(scope, "")),
@@ -149,7 +226,9 @@ class Reference:
         keep = {
             Scope.INSTRUMENT: lambda a, n: (a, n) == (account, number),
             Scope.VENUE: lambda a, n: a == account and NAMES[n].venue == venue,
-            Scope.CURRENCY: lambda a, _: a == account,
+            Scope.CURRENCY: lambda a, n: (
+                a == account and CURRENCIES.get(n) == CURRENCIES.get(number)
+            ),
             Scope.ACCOUNT: lambda a, _: a == account,
             Scope.PORTFOLIO: lambda _a, _n: True,
         }[Scope(scope)]

@@ -104,6 +104,18 @@ def test_what_has_no_rate_or_no_mark_is_left_out_and_told() -> None:
     assert desk.sees(at(2, 10030))["unpriced"].tolist() == [0, 0, 0, 0]
 
 
+def test_a_rate_may_be_a_number() -> None:
+    """10 EUR are 12.5 USD at 1.25, though nobody quotes the euro."""
+    desk = Desk(base_currency="USD", rates={"EUR": "1.250"})
+    desk.sees(at(0, 1000, 4))
+    desk.fills(fill(1, 1000, 1000, instrument_id=4, quote_currency=b"EUR"))
+    desk.sees(at(0, 1001, 4))
+    rows = desk.sees(at(1, 1000, 4))
+    assert [(r["scope"], float(number(r, "net"))) for r in rows] == [
+        (Scope.CURRENCY, 10.01), (Scope.ACCOUNT, 12.5125), (Scope.PORTFOLIO, 12.5125),
+    ]  # fmt: skip
+
+
 def test_stale_marks_and_doubtful_positions_are_told() -> None:
     """A book that is not LIVE; orders that were lost."""
     desk = Desk()

@@ -127,7 +127,7 @@ def test_the_most_particular_limit_holds(desk: Desk) -> None:
 
 
 def test_a_sum_over_currencies_is_refused(desk: Desk) -> None:
-    """A money limit of a wider scope in another currency is refused; so is an order that it could not count."""
+    """A money limit of a wider scope in another currency is refused; so is any order while a sum could not be counted."""
     desk.open(4)
     euro = {"instrument_id": 4, "quote_currency": b"EUR"}
     row = desk.limit(Check.EXPOSURE, 10**6, Scope.ACCOUNT, currency=b"EUR")
@@ -135,7 +135,8 @@ def test_a_sum_over_currencies_is_refused(desk: Desk) -> None:
     assert accepted(desk.order(1_000, **euro))
     desk.limit(Check.EXPOSURE, 10**6, Scope.ACCOUNT)
     assert reason(desk.order(1_000, **euro)) is RiskReason.OTHER_CURRENCY
-    assert accepted(desk.order(1_000))
+    row = desk.order(1_000)
+    assert reason(row) is RiskReason.OTHER_CURRENCY and row["currency"] == b"EUR"
     desk.limit(Check.EXPOSURE, 150, Scope.CURRENCY, name="EUR", currency=b"EUR")
     assert reason(desk.order(1_000, **euro)) is RiskReason.OTHER_CURRENCY
     desk.control(Action.CLEAR_LIMIT, check=Check.EXPOSURE, scope=Scope.ACCOUNT)

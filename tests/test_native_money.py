@@ -37,6 +37,10 @@ DEFECTS = {
     "a share forgets its rest": Defect("money.c", "each * parts + rest / divisor", "each * parts"),
     "a share is rounded by the part": Defect("money.c", "rest % divisor, divisor)", "rest % divisor, parts)"),
     "the least number has a positive twin": Defect("money.c", "limit - !negative", "limit"),
+    "a conversion is rounded down only": Defect("money.c", "(up != 0 && part % unit != 0)", "0"),
+    "a conversion is rounded up only": Defect("money.c", "(up != 0 && part", "(part"),
+    "a whole conversion is rounded": Defect("money.c", "(up != 0 && part % unit != 0)", "(up != 0)"),
+    "a conversion truncates": Defect("money.c", "    if (rest < 0) {", "    if (0) {"),
     "int64 is not checked": Defect("money.c", "if (value != (int64_t)value)", "if (0)"),
     "38 digits are too many": Defect("money.h", "TR_WIDE_DIGITS_MAX 38", "TR_WIDE_DIGITS_MAX 37"),
 }  # fmt: skip
@@ -83,7 +87,9 @@ def test_each_slip_is_found(tmp_path: Path, name: str) -> None:
 def test_the_built_core_answers_as_integers_do(name: str, data: st.DataObject) -> None:
     """Any arguments: the same result, or refused on both sides."""
     n = cases.WIDES[name]
-    of = {"add": 2, "subtract": 2, "multiply_add": 3, "multiply": 2, "divide": 2}.get(name, 3)
+    of = {"add": 2, "subtract": 2, "multiply_add": 3, "multiply": 2, "divide": 2, "convert": 5}.get(
+        name, 3
+    )
     digits = st.integers(-1, 39) if name == "at" else ints
     arguments = [data.draw(wides if i < n else digits) for i in range(of)]
     assert Money(_native.__file__).call(name, *arguments) == EXPECTED[name](*arguments)

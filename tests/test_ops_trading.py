@@ -13,7 +13,7 @@ import pytest
 from conftest import Instance
 from test_ops_pipeline import Pipeline
 
-from layouts import Check
+from layouts import Action, Check
 from ops.cli import run_verb
 from ops.options_trading import RiskOptions
 from ops.topology import parse_topology
@@ -196,9 +196,20 @@ def test_each_configured_limit_is_a_control_record() -> None:
     order = Order(check="exposure", scope="account", value="250000.250", account="main")
     record = control_of("limit", order, risk, {"main": 7})[0]
     assert (record["value_low"], record["value_scale"], record["account"]) == (25_000_025, 2, 7)
-    assert [each.check for each in orders_of(risk)] == ["collar", "order_rate", "book_age"]
+    assert [each.check for each in orders_of(risk)] == [
+        *("collar", "order_rate", "book_age", "rate_age"),
+    ]
     rate = control_of("limit", orders_of(risk)[1], risk, {})[0]
     assert (rate["check"], rate["value_low"], rate["window_ns"]) == (Check.ORDER_RATE, 100, 10**9)
+    risk = RiskOptions(rates={"EUR": "kraken:EUR/USD", "JPY": "0.0065"})
+    euro, yen = (control_of("rate", each, risk, {})[0] for each in orders_of(risk)[4:])
+    assert (euro["action"], euro["currency"], euro["scope_name"]) == (6, b"EUR", b"kraken:EUR/USD")
+    assert (yen["currency"], yen["value_low"], yen["value_scale"]) == (b"JPY", 65, 4)
+    cleared = control_of("rate", Order(currency="EUR"), risk, {})[0]
+    assert (cleared["action"], cleared["currency"]) == (Action.CLEAR_RATE, b"EUR")
+    for wrong in (Order(currency="USD", value="1"), Order(currency="EUR", value="-1"), Order()):
+        with pytest.raises(ConfigurationError, match="rate"):
+            control_of("rate", wrong, risk, {})
     with pytest.raises(ConfigurationError, match="leave scope"):
         control_of("limit", Order(check="collar", scope="venue", value="1"), risk, {})
     with pytest.raises(ConfigurationError, match="bytes at most"):
