@@ -19,6 +19,7 @@ import duckdb
 import msgspec
 import numpy as np
 
+from consumers import stored
 from consumers.feature_engine import FeatureEngine, Scales
 from layouts import EVENT, FEATURES, Kind
 
@@ -27,7 +28,6 @@ BETWEEN_RUNS = (
 )
 """Columns that say where and when a record was published, and under which id its instrument was known."""
 _LIVE_ONLY = ("stamp", "publish_delta_ns")
-_BATCH_ROWS = 65_536
 _DAY_NS = 86_400 * 10**9
 
 
@@ -205,7 +205,7 @@ def _verify_run(
     ).fetchall()[0]
     whole_to = last
     if first != 1 or n != last:
-        whole_to = _whole_to(connection, events_run)
+        whole_to = stored.first_hole(connection, "events", events_run)
         report.incomplete.append(
             f"events {whole_to + 1} and others of run {events_run[:8]} are not stored: what they made cannot be borne out"
         )
@@ -227,10 +227,8 @@ def _computed(
 ) -> Iterator[np.ndarray]:
     """Yield what the engine makes of a run's events."""
     engine = FeatureEngine(_scales(connection))
-    names = ("epoch", *(EVENT.names or ()))
     source = f"FROM events WHERE run = ? AND seq <= {whole_to}"
-    for columns in _chunks(connection, names, source, [run]):
-        records, epochs = _array(columns, EVENT), columns["epoch"]
+    for records, epochs in stored.records(connection, EVENT, source, [run]):
         borders = [0, *(np.flatnonzero(np.diff(epochs)) + 1), len(epochs)]
         for begin, end in itertools.pairwise(borders):
             if end > begin:
@@ -258,21 +256,8 @@ def _rows(
     connection: duckdb.DuckDBPyConnection, source: str, values: list[str]
 ) -> Iterator[np.ndarray]:
     """Yield FEATURES rows in the order of their ring."""
-    for columns in _chunks(connection, FEATURES.names or (), source, values):
-        yield _array(columns, FEATURES)
-
-
-def _chunks(
-    connection: duckdb.DuckDBPyConnection, names: Sequence[str], source: str, values: list[str]
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yield columns by ranges of seq: a connection holds one open result, and two sides are read in turn."""
-    query = f"SELECT min(seq), max(seq) {source}"
-    first, last = connection.execute(query, values).fetchall()[0]
-    for begin in range(first or 0, (last or -1) + 1, _BATCH_ROWS):
-        part = f"seq >= {begin} AND seq < {begin + _BATCH_ROWS} ORDER BY seq"
-        yield connection.execute(
-            f"SELECT {', '.join(names)} {source} AND {part}", values
-        ).fetchnumpy()
+    for part in stored.records(connection, FEATURES, source, values):
+        yield part.records
 
 
 def _of_day(parts: Iterator[np.ndarray], day: int) -> Iterator[np.ndarray]:
@@ -282,24 +267,9 @@ def _of_day(parts: Iterator[np.ndarray], day: int) -> Iterator[np.ndarray]:
         yield rows[ts // _DAY_NS == day]
 
 
-def _array(columns: dict[str, np.ndarray], dtype: np.dtype) -> np.ndarray:
-    """Return columns as records."""
-    names = dtype.names or ()
-    made = np.zeros(len(columns[names[0]]), dtype)
-    for name in names:
-        made[name] = columns[name]
-    return made
-
-
 def _next(parts: Iterator[np.ndarray]) -> np.ndarray | None:
     """Return the next part that holds a row."""
     return next((part for part in parts if len(part)), None)
-
-
-def _whole_to(connection: duckdb.DuckDBPyConnection, run: str) -> int:
-    """Return the last seq up to which every event of a run is stored, 0: not even the first."""
-    held = "SELECT max(seq) FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS place FROM events WHERE run = ?)"
-    return int(connection.execute(f"{held} WHERE seq = place", [run]).fetchall()[0][0] or 0)
 
 
 def _count(connection: duckdb.DuckDBPyConnection, run: str, epoch: int, day: str) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 
 from consumers.pnl_engine import PnlEngine, PnlOptions
 from consumers.pnl_state import ORDERS
+from consumers.stored import as_records
 from layouts import ORDER, CostMethod, Kind
 from layouts.position import join_words
 
@@ -104,11 +105,7 @@ def _orders(
         f"SELECT *, day = ? AS of_day FROM order_records WHERE kind = {int(Kind.FILL)} AND run = ? ORDER BY seq",
         [day or "1970-01-01", run],
     ).fetchnumpy()
-    records = np.zeros(len(found["seq"]), ORDER)
-    for name in ORDER.names or ():
-        values = found[name]
-        text = records.dtype[name].kind == "S"
-        records[name] = [str(each).encode() for each in values] if text else values
+    records = as_records(found, ORDER)
     epochs = np.asarray(found["epoch"])
     keys = zip(epochs.tolist(), found["seq"].tolist(), found["of_day"].tolist(), strict=True)
     return records, epochs, {(epoch, seq) for epoch, seq, chosen in keys if chosen or not day}

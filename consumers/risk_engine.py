@@ -252,6 +252,8 @@ class RiskEngine:
         if action in states:
             self._context["trading_state"] = states[Action(action)]
             return RiskReason.NONE
+        if action in (Action.INPUT, Action.ACCOUNT):
+            return RiskReason.NONE
         if action in (Action.SET_RATE, Action.CLEAR_RATE):
             return self._take_rate(record)
         if action not in (Action.SET_LIMIT, Action.CLEAR_LIMIT):

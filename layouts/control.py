@@ -12,7 +12,8 @@ instrument), then
     67   value_scale  u8   decimals of the value
     68   account      u32  0: every account
     72   currency     S16  of a money limit, or that a rate is of
-    88   scope_name   S64  venue or symbol of the limit; the instrument whose mid is the rate, empty: the rate is a number
+    88   scope_name   S64  venue or symbol of the limit; the instrument whose mid is the rate, empty: the rate is a number;
+                                           of INPUT the ring, of ACCOUNT the account
     152  who          S32  user and uid
     184  why          S72
 256 bytes.
@@ -39,6 +40,10 @@ class Action(IntEnum):
     CLEAR_LIMIT = 5
     SET_RATE = 6
     CLEAR_RATE = 7
+    INPUT = 8
+    """Nothing; says that input number `value_low` of risk is the ring `scope_name`."""
+    ACCOUNT = 9
+    """Nothing; says that orders may come of account `account`, called `scope_name`."""
 
 
 class Check(IntEnum):

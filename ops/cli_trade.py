@@ -270,29 +270,30 @@ def order_list(instance: InstanceName = DEFAULT_INSTANCE, json: Json = False) ->
 def risk_verify(
     day: str = "", instance: InstanceName = DEFAULT_INSTANCE, json: Json = False
 ) -> int:
-    """Make the decisions again from the recorded orders, controls and events. Exit 1 where one differs.
+    """Make the decisions again from recorded orders, controls and events. Exit 1 where one differs, or nothing was compared.
 
     Parameters
     ----------
     day
-        UTC date, e.g. 2026-11-20: only differences of its decisions count. Without it: all.
+        UTC date, e.g. 2026-11-20: its decisions are compared. Without it all that are stored or in the rings.
     """
     from ops import trade_verify
 
-    found, incomplete = trade_verify.verify_decisions(instance, day)
+    found = trade_verify.verify_decisions(instance, day)
     if json:
-        show.as_json(
-            {"decisions": found.decisions, "differing": found.differing, "incomplete": incomplete}
-        )
+        show.as_json(found._asdict() | {"sound": found.is_sound})
     else:
-        show.table(("decisions", "differing"), [(found.decisions, found.differing)])
+        columns = ("decisions", "differing", "undecided")
+        show.table(columns, [(found.decisions, found.differing, found.undecided)])
         for each in found.differences:
             show.complain(
                 f"decision {each.decision_no}: {each.column} is {each.recorded}, made again {each.made_again}"
             )
-    for sentence in incomplete:
+    for sentence in found.incomplete:
         show.complain(sentence)
-    return UNWELL if found.differing or not found.decisions else OK
+    if not found.decisions:
+        show.complain("no decisions to compare: nothing is proved")
+    return OK if found.is_sound else UNWELL
 
 
 def _order(instance: str, verb: str, details: dict[str, Any], json: bool) -> int:

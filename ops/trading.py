@@ -1,8 +1,8 @@
 """The control ring: what an operator orders of the trading becomes a CONTROL record, written by the supervisor alone.
 
-**Protocol** A new ring begins with the limits and rates of the configuration, each a record of its own, then with the state
-that it wants (`[risk] start`): until then nothing may be traded. A supervisor that comes back goes on writing: limits and rates
-that were changed meanwhile stay changed until `down`.
+**Protocol** A new ring begins with what risk reads and who may trade, then the limits and rates of the configuration, each a
+record of its own, then the state that it wants (`[risk] start`): until then nothing may be traded. A supervisor that comes back
+goes on writing: limits and rates that were changed meanwhile stay changed until `down`.
 """
 
 import os
@@ -70,6 +70,8 @@ class ControlRing:
             record["control_no"], record["value_low"] = self._ring.epoch, self._ring.previous_epoch
             self._ring.publish_batch(record)
         else:
+            for record in configured(topology):
+                self._publish(record)
             for order in orders_of(self._risk):
                 verb = "rate" if order.currency else "limit"
                 self._publish(control_of(verb, order, self._risk, self._accounts))
@@ -122,6 +124,22 @@ def order(ring: ControlRing | None, verb: str, details: dict[str, Any]) -> contr
         return control.Answer(ok=False, error=str(error))
     structlog.get_logger().warning("ordered", verb=verb, **details)
     return control.Answer(seq=seq)
+
+
+def configured(topology: Topology) -> list[np.ndarray]:
+    """Return the records that say what risk reads and who may trade, so that its decisions can be made again later."""
+    found = []
+    rings = [(Action.INPUT, i, 0, ring) for i, ring in enumerate(topology.inputs_of(topology.risk))]
+    accounts = [
+        (Action.ACCOUNT, 0, number, name) for name, number in topology.orders.accounts.items()
+    ]
+    for action, number, account, name in [*rings, *accounts]:
+        record = np.zeros(1, CONTROL)
+        record["kind"], record["action"], record["value_low"] = Kind.CONTROL, action, number
+        record["account"], record["scope_name"] = account, name.encode()
+        record["currency"], record["who"] = topology.risk.currency.encode(), b"configuration"
+        found.append(record)
+    return found
 
 
 def orders_of(risk: RiskOptions) -> list[Order]:

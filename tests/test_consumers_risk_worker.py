@@ -83,10 +83,15 @@ class Place:
             assert seqs == list(range(1, self.producers[source].next_seq))
         assert rows["decision_no"].tolist() == list(range(1, len(rows) + 1))
         assert np.count_nonzero(rows["input"] == 0) == orders
-        inputs = [self.read(*each) for each in zip(RINGS, LAYOUTS, strict=True)]
-        found = verify(new_engine(halt_on_restart), inputs, decisions)
+        inputs = [[self.read(*each)] for each in zip(RINGS, LAYOUTS, strict=True)]
+        found = verify(new_engine(halt_on_restart), inputs, [decisions])
         assert found.decisions == len(rows)
         return found
+
+
+def parts(inputs: list[np.ndarray]) -> list[list[np.ndarray]]:
+    """Give each input in two parts."""
+    return [[each[: len(each) // 2], each[len(each) // 2 :]] for each in inputs]
 
 
 @pytest.fixture
@@ -175,16 +180,16 @@ def test_a_forged_decision_is_found(place: Place) -> None:
     shift.die()
     decisions = place.read("risk.decisions", RISK_DECISION)
     inputs = [place.read(*each) for each in zip(RINGS, LAYOUTS, strict=True)]
-    assert verify(new_engine(), inputs, decisions).differing == 0
+    assert verify(new_engine(), parts(inputs), [decisions]).differing == 0
     at = int(np.flatnonzero(decisions["reason"] == RiskReason.EXPOSURE_CURRENCY)[0])
     for column, value in (("reason", 0), ("limit_low", 1), ("observed_low", 1), ("order_id", 0)):
         forged = decisions.copy()
         forged[column][at] = value
-        found = verify(new_engine(), inputs, forged)
+        found = verify(new_engine(), parts(inputs), [forged])
         assert found.differing == 1 and found.differences[0].column == column
     tampered = inputs[0].copy()
     tampered["qty"][int(decisions["source_seq"][at]) - 1] = 1
-    assert verify(new_engine(), [tampered, *inputs[1:]], decisions).differing >= 1
+    assert verify(new_engine(), parts([tampered, *inputs[1:]]), [decisions]).differing >= 1
 
 
 def test_a_merge_by_arrival_is_no_proof(place: Place) -> None:
@@ -198,7 +203,7 @@ def test_a_merge_by_arrival_is_no_proof(place: Place) -> None:
     decisions = place.read("risk.decisions", RISK_DECISION)
     inputs = [place.read(*each) for each in zip(RINGS, LAYOUTS, strict=True)]
     decisions["applied_seq"][:, 2:4] = SLOTS
-    assert verify(new_engine(), inputs, decisions).differing > len(decisions) // 10
+    assert verify(new_engine(), parts(inputs), [decisions]).differing > len(decisions) // 10
 
 
 class Process:

@@ -8,12 +8,17 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import UTC, datetime
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from conftest import Instance
 from test_ops_pipeline import Pipeline
 
-from layouts import Action, Check
+from consumers.history import data_dir_of
+from layouts import Action, Check, Verdict
 from ops.cli import run_verb
 from ops.options_trading import RiskOptions
 from ops.topology import parse_topology
@@ -141,6 +146,35 @@ def test_an_order_is_decided_halted_refused_cancelled_and_resumed(
     checks = {check["name"]: check for check in books["checks"]}
     assert checks["decisions of orders.orders"]["found"] >= 11
     assert {"decisions of control.control", "stored of risk.decisions"} <= set(checks)
+    stored_decisions_are_borne_out(run, verified["decisions"])
+
+
+def stored_decisions_are_borne_out(run: Pipeline, least: int) -> None:
+    """With the instance down: all of the day, from its files alone; a decision that was altered there is found."""
+    day = datetime.now(UTC).date().isoformat()
+    verified = run.read("risk", "verify", day)
+    assert (verified["sound"], verified["incomplete"], verified["undecided"]) == (True, [], 0)
+    assert verified["decisions"] >= least
+    assert run.call("risk", "verify", "2001-01-01").returncode == 1
+    (file,) = (data_dir_of(run.name) / "risk.decisions").glob("*.parquet")
+    table = pq.read_table(file)
+    verdicts = table.column("verdict").to_pylist()
+    at = verdicts.index(int(Verdict.REJECTED))
+    verdicts[at] = int(Verdict.ACCEPTED)
+    forged = pa.array(verdicts, table.schema.field("verdict").type)
+    pq.write_table(
+        table.set_column(table.schema.get_field_index("verdict"), "verdict", forged), file
+    )
+    found = run.call("risk", "verify", day)
+    number = table.column("decision_no")[at].as_py()
+    assert found.returncode == 1
+    assert f"decision {number}: verdict is 1, made again 2" in found.stderr
+    pq.write_table(table.filter(pc.not_equal(table.column("decision_no"), number)), file)
+    found = run.call("risk", "verify")
+    assert found.returncode == 1 and "1 rows are missing" in found.stderr
+    assert (
+        f"decision {number + 1}: decision_no is {number + 1}, made again {number}" in found.stderr
+    )
 
 
 # ---- the configuration ----
