@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from collectors.order_journal import OrderJournal
 from collectors.order_log import OrderLog
 from collectors.order_requests import (
     SCALE_LIMIT,
@@ -30,6 +31,7 @@ from layouts import (
     Kind,
     Liquidity,
     Mark,
+    Opening,
     OrderType,
     TimeInForce,
 )
@@ -57,6 +59,32 @@ class Standing(NamedTuple):
     open_qty: int
 
 
+def standing_of(records: np.ndarray) -> dict[int, Standing]:
+    """Return what stands after these records, the first of a run among them."""
+    found: dict[int, Standing] = {}
+    for i in range(len(records)):
+        follow(found, records[i : i + 1])
+    return found
+
+
+def follow(standing: dict[int, Standing], record: np.ndarray) -> None:
+    """Keep what stands after one more record (array of one)."""
+    order_id, kind = int(record["order_id"][0]), record["kind"][0]
+    qty = int(record["qty"][0])
+    opened = kind == Kind.OPENING and record["reason"][0] == Opening.STANDS
+    if kind == Kind.ORDER or opened:
+        kept = record.copy()
+        kept["kind"], kept["reason"] = Kind.ORDER, 0
+        standing[order_id] = Standing(kept, qty)
+    elif kind == Kind.CANCEL:
+        standing.pop(order_id, None)
+    elif kind == Kind.FILL and (found := standing.get(order_id)):
+        if found.open_qty > qty:
+            standing[order_id] = found._replace(open_qty=found.open_qty - qty)
+        else:
+            del standing[order_id]
+
+
 class Instruments:
     """The newest version of every instrument, by "<venue>:<symbol>"."""
 
@@ -68,15 +96,20 @@ class Instruments:
 
     def find(self, name: str) -> np.void | None:
         """Return an instrument's newest INSTRUMENT record; the tables are looked at again, at most five times a second."""
-        now = clock.monotonic_ns()
-        if now - self._looked_ns >= _LOOK_NS:
-            self._looked_ns = now
-            self._refresh()
+        self._look()
         return self._known.get(name)
 
     def name_of(self, instrument_id: int) -> str:
         """Return what an instrument is called, "" where no table says."""
+        if instrument_id not in self._names:
+            self._look()
         return self._names.get(instrument_id, "")
+
+    def _look(self) -> None:
+        now = clock.monotonic_ns()
+        if now - self._looked_ns >= _LOOK_NS:
+            self._looked_ns = now
+            self._refresh()
 
     def _refresh(self) -> None:
         for ring in ring_names(self._instance):
@@ -105,24 +138,42 @@ class OrderDesk:
         test_fills: bool,
         ring: Producer,
         ids: OrderLog,
+        journal: OrderJournal,
         counters: Counters,
     ) -> None:
         self.counters = counters
         self._accounts, self._test_fills = accounts, test_fills
         self._names = {number: name for name, number in accounts.items()}
-        self._ring, self._ids = ring, ids
+        self._ring, self._ids, self._journal = ring, ids, journal
         self._instruments = Instruments(instance)
         self._standing: dict[int, Standing] = {}
         self._fills = 0
 
-    def take_up(self, records: np.ndarray) -> None:
-        """Go on from what the ring holds of an earlier process."""
-        for record in records:
-            self._follow(record.reshape(1))
-        if len(records):
-            orders = records["order_id"][records["kind"] == Kind.ORDER]
-            burned = self._ids.burn_after(int(orders.max(initial=0)))
-            self.counters.add("ids_burned", burned > 0)
+    def take_up(self, uuid: str) -> None:
+        """Go on from what is in the journal of the ring, and bring what it has more than the ring into it.
+
+        Raises:
+            JournalDamaged: it is not this ring's.
+        """
+        missing = self._journal.bind(uuid, self._ring.next_seq)
+        if len(missing):
+            missing["stamp"] = 0
+            self._ring.publish_batch(missing)
+            self.counters.add("records_published", len(missing))
+        records = self._journal.records
+        self._standing = standing_of(records)
+        orders = records["order_id"][records["kind"] == Kind.ORDER]
+        newest = int(orders.max(initial=self._journal.last_order_id))
+        self.counters.add("ids_burned", self._ids.burn_after(newest) > 0)
+
+    def tell_restart(self) -> None:
+        """Open this epoch with a RESTART record, if there was an earlier one."""
+        if not self._ring.is_restart:
+            return
+        record = np.zeros(1, ORDER)
+        record["kind"] = Kind.RESTART
+        record["order_id"], record["price"] = self._ring.epoch, self._ring.previous_epoch
+        self._put(record)
 
     def do(self, request: AnyRequest) -> Answer:
         """Do what is asked.
@@ -143,13 +194,15 @@ class OrderDesk:
         """Show life and bring the log to the disk; a few times a second."""
         self._ring.heartbeat()
         self._ids.sync()
+        self._journal.sync()
         self.counters.set("orders_open", len(self._standing))
         self.counters.heartbeat()
 
     def close(self) -> None:
-        """Bring the log to the disk."""
+        """Bring log and journal to the disk: the run ended in good order."""
         self.beat()
         self._ids.close()
+        self._journal.close()
 
     def _new(self, asked: New) -> Answer:
         account = self._account(asked.account)
@@ -275,32 +328,24 @@ class OrderDesk:
             )
         return standing
 
-    def _publish(self, record: np.ndarray) -> Answer:
+    def _put(self, record: np.ndarray) -> int:
+        """Write a record down, then publish it; return its seq."""
         record["ts_event"] = record["ts_recv"] = clock.now_ns()
         record["stamp"] = 0
-        seq = self._ring.publish_batch(record)
+        self._journal.add(record)
+        seq: int = self._ring.publish_batch(record)
         self.counters.add("records_published")
-        self._follow(record)
+        return seq
+
+    def _publish(self, record: np.ndarray) -> Answer:
+        seq = self._put(record)
+        follow(self._standing, record)
         return Answer(
             order_id=int(record["order_id"][0]),
             fill_id=int(record["fill_id"][0]),
             epoch=self._ring.epoch,
             seq=seq,
         )
-
-    def _follow(self, record: np.ndarray) -> None:
-        """Keep what stands."""
-        order_id, kind = int(record["order_id"][0]), record["kind"][0]
-        if kind == Kind.ORDER:
-            self._standing[order_id] = Standing(record.copy(), int(record["qty"][0]))
-        elif kind == Kind.CANCEL:
-            self._standing.pop(order_id, None)
-        elif kind == Kind.FILL and (standing := self._standing.get(order_id)):
-            left = standing.open_qty - int(record["qty"][0])
-            if left > 0:
-                self._standing[order_id] = standing._replace(open_qty=left)
-            else:
-                del self._standing[order_id]
 
     def _line(self, standing: Standing) -> OrderLine:
         record, scale = standing.record[0], int(standing.record["qty_scale"][0])

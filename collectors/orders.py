@@ -3,12 +3,13 @@
 `python -m collectors.orders spec.json`, the spec being an `OrdersSpec`. Clients talk to `tickring.<instance>.orders.sock`
 beside the rings (0600: only the user that runs the instance) as `collectors.order_requests` says.
 
-**Protocol** counters, log of ids, ring, RESTART when an earlier process was here, READY, then requests. Per request:
+**Protocol** counters, log of ids, journal, ring, what the journal has more than the ring (the OPENINGs of a new run), RESTART
+when an earlier process was here, READY, then requests. Per request:
 requests_in first, then exactly one of accepted, repeated, refused.<reason>. An accepted request is in the ring when it is
 answered; what risk decides of it is in `risk.decisions`.
 
 **Failure** kill -9: a client that got no answer asks again with the same client_order_id and gets the order that is there, or a
-new one. What stands is taken up again from the ring; orders older than the ring holds are known by their ids alone.
+new one. What stands is taken up again from the journal; one that is damaged ends the worker (exit 2) before it takes orders.
 
 **Threads and processes** One thread, one event loop. **Cost** numba and pyarrow are never loaded here.
 """
@@ -18,17 +19,15 @@ import contextlib
 import os
 
 import msgspec
-import numpy as np
 import structlog
 
 from collectors.order_desk import REFUSALS, OrderDesk
+from collectors.order_journal import OrderJournal
 from collectors.order_log import OrderLog
 from collectors.order_requests import LINE_BYTES, Answer, AnyRequest, Refused, socket_path
-from layouts import ORDER, Kind
-from shm import clock
+from layouts import ORDER
 from shm.counters import Counters
-from shm.producer import Producer, open_ring
-from shm.reader import open_reader
+from shm.producer import open_ring
 from shm.region import ring_name
 from shm.worker import StopFlag, WorkerSpec, run_worker
 
@@ -114,23 +113,12 @@ async def _serve(server: Server, desk: OrderDesk, spec: OrdersSpec, stop: StopFl
     path.unlink(missing_ok=True)
 
 
-def tell_restart(ring: Producer) -> None:
-    """Open this epoch with a RESTART record, if there was an earlier one."""
-    if not ring.is_restart:
-        return
-    record = np.zeros(1, ORDER)
-    record["kind"] = Kind.RESTART
-    record["ts_event"] = record["ts_recv"] = clock.now_ns()
-    record["order_id"], record["price"] = ring.epoch, ring.previous_epoch
-    ring.publish_batch(record)
-    log.warning("restarted", epoch=ring.epoch)
-
-
 def main(spec: OrdersSpec) -> int:
     """Take orders until SIGTERM; returns the exit status."""
     stop = StopFlag()
     counters = Counters.create(spec.instance, spec.worker, COUNTERS, spec.reader_group)
     ids = OrderLog(spec.state_dir)
+    journal = OrderJournal(spec.state_dir, is_first=ids.last_id == 0)
     name = ring_name(spec.instance, spec.worker, RING)
     ring = open_ring(
         name,
@@ -140,11 +128,11 @@ def main(spec: OrdersSpec) -> int:
         reader_group=spec.reader_group,
         consumer_group=spec.consumer_group,
     )
-    with open_reader(name, ORDER) as reader:
-        held = reader.last(spec.slots)[0]
-    desk = OrderDesk(spec.instance, spec.accounts, spec.test_fills, ring, ids, counters)
-    desk.take_up(held)
-    tell_restart(ring)
+    desk = OrderDesk(spec.instance, spec.accounts, spec.test_fills, ring, ids, journal, counters)
+    desk.take_up(ring.facts().uuid)
+    desk.tell_restart()
+    if ring.is_restart:
+        log.warning("restarted", epoch=ring.epoch)
     asyncio.run(_serve(Server(desk, counters), desk, spec, stop))
     counters.set_state("DRAINING")
     desk.close()

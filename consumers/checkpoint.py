@@ -86,7 +86,8 @@ class CheckpointStore:
     """The two files of one worker."""
 
     def __init__(self, state_dir: str | Path, worker: str) -> None:
-        self._directory = Path(state_dir) / "checkpoints"
+        self.state_dir, self.worker = Path(state_dir), worker
+        self._directory = self.state_dir / "checkpoints"
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._paths = tuple(self._directory / f"{worker}.{i}" for i in range(2))
         self._serial = 0
@@ -100,7 +101,7 @@ class CheckpointStore:
                 self._serial, newest = read
         return newest
 
-    def save(self, checkpoint: Checkpoint, image: bytes) -> None:
+    def save(self, checkpoint: Checkpoint, image: bytes, is_durable: bool = False) -> None:
         """Write a checkpoint over the older of the two files. `load` must have been called once before."""
         self._serial += 1
         meta = msgspec.json.encode(checkpoint)
@@ -114,6 +115,8 @@ class CheckpointStore:
             os.ftruncate(fd, len(head) + len(meta) + len(image))
             _write(fd, head + meta, 0)
             _write(fd, image, len(head) + len(meta))
+            if is_durable:
+                os.fsync(fd)
         finally:
             os.close(fd)
 

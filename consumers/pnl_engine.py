@@ -19,7 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from consumers import pnl_opening
 from consumers.pnl_kernels import process_events, process_fills
+from consumers.pnl_scales import SCALES, widen
 from consumers.pnl_state import (
     ACCOUNTS,
     CONTEXT,
@@ -31,11 +33,11 @@ from consumers.pnl_state import (
     NOBODY,
     ORDERS,
     PRICE_END,
+    TAKEN,
     Request,
 )
-from consumers.position import LOT, MIXED_PRICE, POSITION_STATE
+from consumers.position import LOT, POSITION_STATE
 from layouts import EVENT, ORDER, POSITION, CostMethod, MarkKind, PositionFault, abi_hash
-from layouts.position import join_words, split_words
 from shm._native import ffi, lib
 from shm.njit import address_of, entry_point
 
@@ -44,8 +46,6 @@ PriceScale = Callable[[int, int], int | None]
 """Digits of price of a version of an instrument (version 0: of the newest); None: not known."""
 IsWatched = Callable[[int], bool]
 """Whether an instrument's mark is told although nothing of it is held."""
-WIDES = ("cost", "realised", "fees", "realised_total", "fees_total", "carried")
-SCALES = ("price_scale", "qty_scale", "multiplier_scale", "mark_scale")
 
 _FIRST = 16
 _IMAGE = np.dtype(
@@ -197,6 +197,48 @@ class PnlEngine:
         for name in ("orders_lost", "applied", *COUNTERS):
             self._c[name] = head[name]
 
+    # ---- what is brought over from one run to the next ----
+
+    def openings(self) -> np.ndarray:
+        """Return the OPENING records that another run begins with (consumers.carried)."""
+        return pnl_opening.openings(self)
+
+    @property
+    def room(self) -> int:
+        """Lots of a position."""
+        return int(self._c["room"])
+
+    @property
+    def marks(self) -> np.ndarray:
+        """The MARK_STATEs of all instruments met."""
+        return self._marks[: self._n_marks]
+
+    @property
+    def positions(self) -> np.ndarray:
+        """The POSITION_STATEs."""
+        return self._positions[: self._n_positions]
+
+    @property
+    def lots(self) -> np.ndarray:
+        """The LOTs, `room` of each position."""
+        return self._lots
+
+    def mark_for(self, instrument_id: int) -> np.void:
+        """Return an instrument's MARK_STATE, made where it is new."""
+        if self._index[instrument_id] < 0:
+            self._add_instrument(instrument_id)
+        mark: np.void = self._marks[self._index[instrument_id]]
+        return mark
+
+    def position_for(self, mark: np.void, fill: np.void) -> int:
+        """Return the place of an account's position, made where it is new; -1: there is no room."""
+        place = int(mark["position"])
+        while place >= 0 and self._positions[place]["account"] != fill["account"]:
+            place = int(self._positions[place]["next"])
+        if place >= 0 or not self._add_position(mark, fill):
+            return place
+        return self._n_positions - 1
+
     def _lots_used(self) -> np.ndarray:
         """Return which lots are held, as a mask over all of them."""
         room = int(self._c["room"])
@@ -214,7 +256,11 @@ class PnlEngine:
             self._take_version(int(self._index[instrument_id]), int(self._c["request_version"]))
         else:
             at = records + int(self._c["next_record"]) * ORDER.itemsize
-            fill = np.frombuffer(ffi.buffer(ffi.cast("char *", at), ORDER.itemsize), FILL_WORDS)[0]
+            record = np.frombuffer(ffi.buffer(ffi.cast("char *", at), ORDER.itemsize), ORDER)
+            if request == Request.OPENING:
+                self._c["denied"] = TAKEN if pnl_opening.take_opening(self, record) else 1
+                return
+            fill = record.view(FILL_WORDS)[0]
             mark = self._marks[self._index[instrument_id]]
             serve = self._add_position if request == Request.NEW_POSITION else self._widen_for
             self._c["denied"] = 0 if serve(mark, fill) else 1
@@ -242,9 +288,13 @@ class PnlEngine:
                 wider = int(mark[price]) * 10 ** max(0, (scale or 0) - before)
                 keep = scale is not None and scale > before and abs(wider) < PRICE_END
                 mark[price], mark[known] = (wider, mark[known]) if keep else (0, 0)
+        self.align_all(mark)
+
+    def align_all(self, mark: np.void) -> None:
+        """Align every position of an instrument."""
         place = int(mark["position"])
         while place >= 0:
-            self._align(mark, place)
+            self.align(mark, place)
             place = int(self._positions[place]["next"])
 
     def _watch(self, mark: np.void) -> None:
@@ -271,7 +321,7 @@ class PnlEngine:
             position["faults"] |= int(PositionFault.INPUT_LOST)
         position["next"], mark["position"] = mark["position"], place
         mark["positions"] += 1
-        self._align(mark, place)
+        self.align(mark, place)
         return True
 
     def _widen_for(self, mark: np.void, fill: np.void) -> bool:
@@ -284,11 +334,11 @@ class PnlEngine:
         mark_scale = max(int(position["mark_scale"]), price + 1)
         if fill["fee"] and (fill["fee_currency"] == fill["quote_currency"]).all():
             mark_scale = max(mark_scale, int(fill["fee_scale"]) - qty - multiplier)
-        done = self._widen(place, (price, qty, multiplier, mark_scale))
-        self._align(mark, place)
+        done = self.widen(place, (price, qty, multiplier, mark_scale))
+        self.align(mark, place)
         return done
 
-    def _align(self, mark: np.void, place: int) -> None:
+    def align(self, mark: np.void, place: int) -> None:
         """Tell a position what its instrument's prices are multiplied by; it takes their decimals if it has fewer."""
         position = self._positions[place]
         scale = int(mark["price_scale"])
@@ -297,32 +347,17 @@ class PnlEngine:
             return
         if scale >= position["mark_scale"]:
             price, qty, multiplier, _ = (int(position[name]) for name in SCALES)
-            if not self._widen(place, (price, qty, multiplier, scale + 1)):
+            if not self.widen(place, (price, qty, multiplier, scale + 1)):
                 return
         unit = 10 ** (int(position["mark_scale"]) - scale)
         position["mark_unit"] = unit if unit < PRICE_END else 0
 
-    def _widen(self, place: int, scales: tuple[int, int, int, int]) -> bool:
-        """Bring a position and its lots to more decimals (SCALES); False, and nothing changed, where one does not fit."""
-        position, room = self._positions[place : place + 1], int(self._c["room"])
-        lots = self._lots[place * room : (place + 1) * room]
-        before = [int(position[name][0]) for name in SCALES]
-        _, qty, multiplier, price = (10 ** (b - a) for a, b in zip(before, scales, strict=True))
-        wider_position, wider_lots = position.copy(), lots.copy()
-        try:
-            for i in range(int(position["lots"][0])):
-                each = wider_lots[(int(position["first_lot"][0]) + i) % room]
-                _multiply(each, qty=qty, multiplier=multiplier, cost=qty * multiplier * price)
-                if each["price"] != MIXED_PRICE:
-                    _multiply(each, price=price)
-            money = dict.fromkeys(WIDES, qty * multiplier * price)
-            _multiply(wider_position[0], qty=qty, multiplier=multiplier, **money)
-        except OverflowError:
-            return False
-        for name, scale in zip(SCALES, scales, strict=True):
-            wider_position[name] = scale
-        position[:], lots[:] = wider_position, wider_lots
-        return True
+    def widen(self, place: int, scales: tuple[int, ...]) -> bool:
+        """Bring a position and its lots to more decimals; False, and nothing changed, where one does not fit."""
+        first = place * self.room
+        return widen(
+            self._positions[place : place + 1], self._lots[first : first + self.room], scales
+        )
 
     def _grow(self) -> None:
         """Make room for all marks and positions, and tell the kernels where everything lies now."""
@@ -335,15 +370,6 @@ class PnlEngine:
     def _place(self) -> None:
         self._c["marks"], self._c["index"] = address_of(self._marks), address_of(self._index)
         self._c["positions"], self._c["lots"] = address_of(self._positions), address_of(self._lots)
-
-
-def _multiply(record: np.void, **factors: int) -> None:
-    """Multiply fields of a record, int64 or wide. Raises OverflowError where one does not fit."""
-    for name, factor in factors.items():
-        if np.ndim(record[name]):
-            record[name] = split_words(join_words(*record[name]) * factor)
-        else:
-            record[name] = int(record[name]) * factor
 
 
 def _seq_at(record: int) -> int:

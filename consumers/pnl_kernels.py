@@ -4,8 +4,9 @@
 serve before the call goes on, and nothing was applied of the record it stopped at. A request that cannot be served
 comes back as `denied`, and the record is refused and counted.
 
-A FILL causes one row. An event causes a row of each position of its instrument at the end of its frame, where the
-mark or its faults differ from those of the position's last row and `pause_ns` of ts_event have gone by since.
+A FILL causes one row, and so does the last OPENING of a position. An event causes a row of each position of its instrument
+at the end of its frame, where the mark or its faults differ from those of the position's last row and `pause_ns` of
+ts_event have gone by since.
 
 **Why it is right** A row is a function of the fills and of the events of its instrument in the order they were
 applied, which `applied_seq` tells. A QUOTE is the top of the collector's own book after a frame, so a mark needs no
@@ -27,10 +28,11 @@ from consumers.pnl_state import (
     NOBODY,
     POSITION_WORDS,
     PRICE_END,
+    TAKEN,
     Request,
 )
 from consumers.position import LOT, POSITION_STATE, book_fee, book_fill
-from layouts import EVENT, Kind, Mark
+from layouts import EVENT, Kind, Mark, Opening
 from layouts.position import MarkKind, PositionFault
 from shm.njit import as_pointer, carray, jit
 
@@ -41,7 +43,8 @@ _BUY, _SIDES, _LATE_PRINT = int(Mark.BUY), int(Mark.SIDE_MASK), int(Mark.LATE)
 _STATE_MASK, _LAST_IN_FRAME = int(Mark.STATE_MASK), int(Mark.LAST_IN_FRAME)
 _NOTHING, _NEW_INSTRUMENT = int(Request.NOTHING), int(Request.NEW_INSTRUMENT)
 _NEW_VERSION, _NEW_POSITION = int(Request.NEW_VERSION), int(Request.NEW_POSITION)
-_WIDER_SCALES = int(Request.WIDER_SCALES)
+_WIDER_SCALES, _TAKE_OPENING = int(Request.WIDER_SCALES), int(Request.OPENING)
+_OPENING, _POSITION = int(Kind.OPENING), int(Opening.POSITION)
 _MID = int(MarkKind.MID)
 _OVERFLOW = int(PositionFault.OVERFLOW)
 _FEE_CURRENCY, _LATE = int(PositionFault.FEE_CURRENCY), int(PositionFault.LATE)
@@ -72,10 +75,26 @@ def process_fills(context: int, records: int, n: int, rows: int) -> int:
             if done < 0:
                 break
             written += done
+        elif fill.kind == _OPENING:
+            if c.denied == 0:
+                _ask(c, _TAKE_OPENING, fill.instrument_id)
+                break
+            if fill.reason == _POSITION and c.denied == TAKEN:
+                _write_opened(context, c, fill, rows + written * _ROW_BYTES)
+                written += 1
         c.denied = 0
         at += 1
     c.next_record = at if at < n else 0
     return written
+
+
+@jit
+def _write_opened(context: int, c: Any, fill: Any, row: int) -> None:
+    """Write the row of a position that was brought over from the run before."""
+    index = carray(as_pointer(c.index), (IDS,), np.int32)
+    m = carray(as_pointer(c.marks), (_MANY,), MARK_STATE)[index[fill.instrument_id]]
+    place = c.positions + _find(c, m, fill.account) * _POSITION_BYTES
+    write_row(context, c, m, fill, place, 0, 1, 0, row)
 
 
 @jit

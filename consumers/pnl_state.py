@@ -22,6 +22,7 @@ NEVER = -(1 << 62)
 """The day of a position without a fill, and the time of a row that is still to come."""
 NOBODY = (1 << 32) - 1
 """Account of the rows that tell the mark of a watched instrument."""
+TAKEN = 2
 PRICE_END = 10**18
 """Prices and fees have at most 18 digits (native/decimal.h)."""
 
@@ -54,6 +55,7 @@ class Request(IntEnum):
     NEW_VERSION = 2
     NEW_POSITION = 3
     WIDER_SCALES = 4
+    OPENING = 5
 
 
 COUNTERS = (
@@ -89,7 +91,10 @@ CONTEXT = np.dtype(
         ("request", "<i8"),
         ("request_id", "<i8"),  # instrument_id
         ("request_version", "<i8"),
-        ("denied", "<i8"),  # in: the request for the record at next_record could not be served
+        (
+            "denied",
+            "<i8",
+        ),  # in: the request for the record at next_record could not be served; an OPENING's was: TAKEN
         ("scratch", "<i8", (4,)),
         *((name, "<i8") for name in COUNTERS),
     ]

@@ -100,9 +100,10 @@ def _column(connection: duckdb.DuckDBPyConnection, query: str) -> list[str]:
 def _orders(
     connection: duckdb.DuckDBPyConnection, run: str, day: str
 ) -> tuple[np.ndarray, np.ndarray, set[tuple[int, int]]]:
-    """Return the FILL records of one incarnation of the ring, their epochs, and (epoch, seq) of those of the day."""
+    """Return the FILLs and OPENINGs of one incarnation of the ring, their epochs, and (epoch, seq) of those of the day."""
     found = connection.execute(
-        f"SELECT *, day = ? AS of_day FROM order_records WHERE kind = {int(Kind.FILL)} AND run = ? ORDER BY seq",
+        f"SELECT *, day = ? AS of_day FROM order_records WHERE kind IN ({int(Kind.FILL)}, {int(Kind.OPENING)}) AND run = ? "
+        "ORDER BY seq",
         [day or "1970-01-01", run],
     ).fetchnumpy()
     records = as_records(found, ORDER)

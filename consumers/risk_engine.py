@@ -23,7 +23,8 @@ from consumers.risk_kernels import decide
 from consumers.risk_limits import join, value_of, write_least
 from consumers.risk_market import follow
 from consumers.risk_memory import RiskMemory, number_of
-from consumers.risk_scales import Names, link_rates, take_scales, take_version
+from consumers.risk_opening import openings, settle, take_opening
+from consumers.risk_scales import Named, Names, link_rates, take_scales, take_version
 from consumers.risk_state import (
     COUNTERS,
     CURRENCY_RATE,
@@ -43,6 +44,7 @@ from layouts import (
     Action,
     Check,
     Kind,
+    Opening,
     RiskReason,
     Scope,
     TradingState,
@@ -86,7 +88,7 @@ class RiskEngine:
         self._context["base_currency"] = currency.encode()
         self.rows = np.zeros(BATCH_RECORDS, RISK_DECISION)
         """Where `apply` puts the rows of one batch."""
-        self._decide, self._follow, self._day = _entries()
+        self._decide, self._follow, self._day, self._settle = _entries()
 
     @property
     def counters(self) -> dict[str, int]:
@@ -174,17 +176,44 @@ class RiskEngine:
             return
         at = records + int(c["request_row"][0]) * ORDER.itemsize
         order = np.frombuffer(ffi.buffer(ffi.cast("char *", at), ORDER.itemsize), ORDER)
-        if request is Request.NEW_SCALES:
+        if request is Request.OPENING:
+            self._open(order)
+        elif request is Request.NEW_SCALES:
             c["refusal"] = take_scales(self.memory, self._names, instrument_id, order)
         else:
             c["refusal"] = self._add_position(instrument_id, order)
 
-    def _add_position(self, instrument_id: int, order: np.ndarray) -> RiskReason:
+    def _open(self, record: np.ndarray) -> None:
+        """Take over what an OPENING tells; if that cannot be, nothing may be traded in this run."""
+        c = self._context
+        reason, number = take_opening(self.memory, self._names, self._add_position, record)
+        if number >= 0 and reason is RiskReason.NONE:
+            with_cash = int(record["reason"][0] == Opening.HELD)
+            if lib.tr_call_4(self._settle, address_of(c), number, with_cash, 0):
+                reason = RiskReason.OVERFLOW
+        if reason is not RiskReason.NONE:
+            c["openings_refused"] += 1
+            c["trading_state"] = TradingState.HALTED
+            log.error("an opening position was refused: HALTED", reason=reason.name)
+        c["refusal"], c["opened"] = reason, 1
+
+    @property
+    def openings_refused(self) -> int:
+        """How many OPENINGs could not be taken; above 0: what is held is not known."""
+        return int(self._context["openings_refused"][0])
+
+    def openings(self) -> np.ndarray:
+        """Return the OPENING records that another run begins with (consumers.carried)."""
+        return openings(self.memory)
+
+    def _add_position(
+        self, instrument_id: int, order: np.ndarray, named: Named | None = None
+    ) -> RiskReason:
         """Make the rows of a position that is new."""
         account = int(order["account"][0])
         if account not in self._accounts:
             return RiskReason.UNKNOWN_ACCOUNT
-        named = self._names(instrument_id, 0)
+        named = named or self._names(instrument_id, 0)
         if named is None:
             return RiskReason.UNKNOWN_INSTRUMENT
         currency = bytes(order["quote_currency"][0]).decode("ascii", "replace")
@@ -249,6 +278,8 @@ class RiskEngine:
             Action.REDUCE: TradingState.REDUCING,
             Action.RESUME: TradingState.ACTIVE,
         }
+        if action == Action.RESUME and self._context["openings_refused"][0]:
+            return RiskReason.INPUT_LOST
         if action in states:
             self._context["trading_state"] = states[Action(action)]
             return RiskReason.NONE
@@ -306,9 +337,10 @@ def _identity(accounts: Sequence[int], currency: str, roles: Sequence[str]) -> s
 
 
 @cache
-def _entries() -> tuple[int, int, int]:
+def _entries() -> tuple[int, int, int, int]:
     return (
         entry_point(decide),
         entry_point(follow),
         entry_point(begin_day),
+        entry_point(settle),
     )

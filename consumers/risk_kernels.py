@@ -5,7 +5,8 @@
 and nothing was applied of the record it stopped at.
 
 **Outcomes** ORDER: ACCEPTED, or REJECTED with the first reason of `consumers.risk_checks`. CANCEL: CANCEL_PASSED, always;
-what it frees is free at once. FILL: FILL_BOOKED, always (`consumers.risk_booking`). A clock that goes back: rates and days go
+what it frees is free at once. FILL: FILL_BOOKED, always (`consumers.risk_booking`). OPENING: OPENED
+(`consumers.risk_opening`). A clock that goes back: rates and days go
 by the newest time seen.
 
 **Cost** bench_risk_kernel.
@@ -49,7 +50,17 @@ from consumers.risk_state import (
     SCOPE_ROW,
     Request,
 )
-from layouts import ORDER, RISK_DECISION, Instruction, Kind, Mark, RiskReason, Scope, Verdict
+from layouts import (
+    ORDER,
+    RISK_DECISION,
+    Instruction,
+    Kind,
+    Mark,
+    Opening,
+    RiskReason,
+    Scope,
+    Verdict,
+)
 from shm.njit import (
     as_pointer,
     carray,
@@ -58,15 +69,18 @@ from shm.njit import (
 )
 
 _ORDER, _CANCEL, _FILL = int(Kind.ORDER), int(Kind.CANCEL), int(Kind.FILL)
+_OPENING, _OPENED, _STANDS = int(Kind.OPENING), int(Verdict.OPENED), int(Opening.STANDS)
 _DECISION, _FINAL = int(Kind.RISK_DECISION), int(Instruction.FINAL)
 _BUY, _SELL, _SIDES = int(Mark.BUY), int(Mark.SELL), int(Mark.SIDE_MASK)
 _ACCEPTED, _REJECTED = int(Verdict.ACCEPTED), int(Verdict.REJECTED)
 _PASSED, _BOOKED = int(Verdict.CANCEL_PASSED), int(Verdict.FILL_BOOKED)
 _NOTHING, _NEW_DAY = int(Request.NOTHING), int(Request.NEW_DAY)
 _NEW_POSITION, _NEW_SCALES = int(Request.NEW_POSITION), int(Request.NEW_SCALES)
+_TAKE_OPENING = int(Request.OPENING)
 _R_UNKNOWN_INSTRUMENT = int(RiskReason.UNKNOWN_INSTRUMENT)
 _R_UNKNOWN_ORDER, _R_TOO_MANY = int(RiskReason.UNKNOWN_ORDER), int(RiskReason.TOO_MANY_ORDERS)
 _R_OVERFLOW, _R_CURRENCY = int(RiskReason.OVERFLOW), int(RiskReason.OTHER_CURRENCY)
+_R_COLLAR = int(RiskReason.PRICE_COLLAR)
 _R_RATE_FIRST, _R_RATE_LAST = int(RiskReason.RATE_UNKNOWN), int(RiskReason.RATE_CROSSED)
 _SCOPE_INSTRUMENT, _SCOPE_CURRENCY = int(Scope.INSTRUMENT), int(Scope.CURRENCY)
 _ORDER_BYTES, _DECISION_BYTES = ORDER.itemsize, RISK_DECISION.itemsize
@@ -95,7 +109,7 @@ def decide(context: int, records: int, n: int, rows: int) -> int:
     at = c.next_record
     while at < n:
         order = orders[at]
-        if order.kind in (_ORDER, _CANCEL, _FILL):
+        if order.kind in (_ORDER, _CANCEL, _FILL, _OPENING):
             st = instruments[order.instrument_id]
             number = find_row(scopes, st, order.account)
             if not _is_served(c, st, order, number):
@@ -107,6 +121,9 @@ def decide(context: int, records: int, n: int, rows: int) -> int:
                 _judge(c, scopes, st, number, order, row, rows + written * _DECISION_BYTES)
             elif order.kind == _CANCEL:
                 cancel(c, scopes, order, row)
+            elif order.kind == _OPENING:
+                row.verdict, row.reason, c.opened = _OPENED, c.refusal, 0
+                row.order_id = order.order_id if order.reason == _STANDS else 0
             else:
                 fill(c, scopes, st, number, order, row)
             row.trading_state, row.orders_open = c.trading_state, c.orders_open
@@ -131,6 +148,10 @@ def _is_served(c: Any, st: Any, order: Any, number: int) -> bool:
     """Ask for what is missing to judge a record; False: the caller has to serve it first."""
     if order.kind == _CANCEL or c.refusal:
         return True
+    if order.kind == _OPENING:
+        if c.opened == 0:
+            c.request = _TAKE_OPENING
+        return bool(c.opened)
     day = order.ts_recv // NS_PER_DAY
     if day > c.day:
         c.request, c.request_version = _NEW_DAY, day
@@ -194,7 +215,7 @@ def _judge(c: Any, scopes: Any, st: Any, number: int, order: Any, row: Any, addr
     if reason:
         c.orders_rejected += 1
         row.verdict, row.reason = _REJECTED, reason
-        _tell(c, scopes, number, row, address, order, reason)
+        _tell(c, scopes, number, row, address, order, reason, st.price_scale)
         return
     stand(c, scopes, number, order, order.qty * st.qty_up, side, place)
     c.orders_accepted += 1
@@ -222,7 +243,14 @@ def check_order(c: Any, scopes: Any, st: Any, number: int, order: Any, qty: int,
 
 @jit
 def _tell(
-    c: Any, scopes: Any, number: int, row: Any, address: int, order: Any, reason: int
+    c: Any,
+    scopes: Any,
+    number: int,
+    row: Any,
+    address: int,
+    order: Any,
+    reason: int,
+    price_scale: int,
 ) -> None:
     """Fill in what was allowed and what would have been."""
     check, scope = reason // 10, reason % 10
@@ -231,6 +259,11 @@ def _tell(
     if reason == _R_CURRENCY or _R_RATE_FIRST <= reason <= _R_RATE_LAST:
         rates = carray(as_pointer(c.currency_rates), (CURRENCIES,), CURRENCY_RATE)
         row.currency = rates[c.lacking].name
+    if reason == _R_COLLAR:
+        # 20,000ths of the distance from the mid, in steps of the price: five times as many are decimals of it.
+        tr_wide_multiply(address + _ROW_LIMIT, 5)
+        tr_wide_multiply(address + _ROW_OBSERVED, 5)
+        row.value_scale, row.currency = price_scale + 5, order.quote_currency
     if not 1 <= check <= 5:
         return
     each = number if scope == 1 else scopes[number].above[scope - 2]

@@ -88,6 +88,13 @@ class RiskMemory:
         self.limits.write_row(row, name)
         return number
 
+    def position_row(self, instrument_id: int, account: int) -> int:
+        """Return the row of an account's position in an instrument, NO_ROW where there is none."""
+        number = int(self.instruments["first_row"][instrument_id]) - 1
+        while number >= 0 and self.scopes["account"][number] != account:
+            number = int(self.scopes["next_row"][number]) - 1
+        return number
+
     def part_row(self, whole: int, currency: str, number: int) -> int:
         """Return the number of the part of a sum that is in another currency, made where it is new."""
         before = self.n_rows

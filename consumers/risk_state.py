@@ -42,6 +42,7 @@ class Request(IntEnum):
     NEW_VERSION = 2
     NEW_DAY = 3
     NEW_SCALES = 4
+    OPENING = 5
 
 
 class RateKind(IntEnum):
@@ -161,6 +162,7 @@ CONTEXT = np.dtype(
         ("ts_asked", "<i8"),  # of the order at hand
         ("rate_price", "<i8"),  # found last: price / rate_unit
         ("rate_unit", "<i8"),
+        ("opened", "<i8"),  # in: the OPENING at next_record was taken
         ("lacking", "<i8"),  # number of the currency without a rate
         ("base_currency", "S16"),  # of sums over currencies
         ("applied", "<i8", (8,)),
@@ -171,6 +173,7 @@ CONTEXT = np.dtype(
         ("rate_window_ns", "<i8"),
         ("book_age_ns", "<i8"),  # 0: any
         ("rate_age_ns", "<i8"),  # 0: any
+        ("openings_refused", "<i8"),  # above 0: what is held is not known
         ("mixed", "<i8"),  # 1: a sum has a part in another currency
         ("day", "<i8"),
         ("ts", "<i8"),  # newest ts_recv of orders and fills

@@ -102,8 +102,11 @@ def _runs(connection: duckdb.DuckDBPyConnection) -> list[_Run]:
     found = connection.execute(
         "SELECT run, min(epoch) FROM control_records GROUP BY run ORDER BY 2"
     ).fetchall()
-    ends = [first for _, first in found[1:]] + [1 << 62]
-    return [_Run(run, first, end) for (run, first), end in zip(found, ends, strict=True)]
+    firsts = [first for _, first in found]
+    return [
+        _Run(run, first, end)
+        for (run, first), end in zip(found, [*firsts[1:], 1 << 62], strict=False)
+    ]
 
 
 def _configured(
@@ -225,7 +228,7 @@ def _holes(
 def _undecided(connection: duckdb.DuckDBPyConnection, run: _Run, orders: str, day: str) -> int:
     """Count what was ordered behind the last decision of a run."""
     last = f"SELECT coalesce(max(source_seq), 0) FROM decision_records WHERE {run.epochs} AND input = {_ORDERS}"
-    kinds = ", ".join(str(int(kind)) for kind in (Kind.ORDER, Kind.CANCEL, Kind.FILL))
+    kinds = ", ".join(str(int(kind)) for kind in (Kind.ORDER, Kind.CANCEL, Kind.FILL, Kind.OPENING))
     query = f"SELECT count(*) FROM order_records WHERE run = ? AND kind IN ({kinds}) AND seq > ({last})"
     values = [orders, day] if day else [orders]
     return int(connection.execute(query + (" AND day = ?" if day else ""), values).fetchall()[0][0])

@@ -121,7 +121,7 @@ def run_stateful(
         worker.turn()
         if compiles.count:
             _tell_compiles(counters, compiles)
-    worker.save()
+    worker.save(is_last=True)
     output.stop()
     inputs.detach()
     counters.set_state("STOPPED")

@@ -24,6 +24,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import structlog
 
+from consumers.carried import CarriedStore, Carrying
 from consumers.checkpoint import Checkpoint, CheckpointStore, Position
 from consumers.loop import LOST, Input, InputSet
 from consumers.merged import COLUMN, RecordedMerge
@@ -137,6 +138,10 @@ class StatefulWorker:
     ) -> None:
         self._computation, self._inputs, self._output = computation, inputs, output
         self._store, self._counters = store, counters
+        carries = isinstance(computation, Carrying)
+        self._carried = CarriedStore(store.state_dir, store.worker) if carries else None
+        if self._carried is not None:
+            self._carried.load()
         self._checkpoint_ns = int(checkpoint_s * 1e9)
         self._checkpoint_at = monotonic_ns() + self._checkpoint_ns
         self._told = [_Told() for _ in inputs.rings]
@@ -219,7 +224,7 @@ class StatefulWorker:
         self._beat()
         return applied
 
-    def save(self) -> None:
+    def save(self, is_last: bool = False) -> None:
         """Write a checkpoint (C1), then commit the cursors (C2); never before a recorded merge was followed to its end,
         which the rows behind the checkpoint would no longer tell.
         """
@@ -236,6 +241,8 @@ class StatefulWorker:
             positions=tuple(positions.values()),
         )
         self._store.save(checkpoint, self._computation.to_bytes())
+        if self._carried is not None and isinstance(self._computation, Carrying):
+            self._carried.save(positions[0], self._computation, is_last)
         for source in self._inputs:
             source.commit()
         self._counters.add("checkpoints")

@@ -28,7 +28,15 @@ from layouts.exposure import EXPOSURE, ExposureFault
 from layouts.features import COLUMNS, FEATURES
 from layouts.header import HEADER_BYTES, HEADER_FIELDS, InstrumentState, Kind, Mark, make_marks
 from layouts.instrument import INSTRUMENT
-from layouts.order import ORDER, CancelReason, Instruction, Liquidity, OrderType, TimeInForce
+from layouts.order import (
+    ORDER,
+    CancelReason,
+    Instruction,
+    Liquidity,
+    Opening,
+    OrderType,
+    TimeInForce,
+)
 from layouts.position import APPLIED_INPUTS, POSITION, CostMethod, MarkKind, PositionFault
 from layouts.risk_decision import RISK_DECISION, RiskReason, Scope, TradingState, Verdict
 from layouts.wslog import WSLOG_ENTRY, WSLOG_FILE, WSLOG_MAGIC, Entry
@@ -97,6 +105,7 @@ __all__ = [
     "Liquidity",
     "Mark",
     "MarkKind",
+    "Opening",
     "OrderType",
     "PositionFault",
     "RiskReason",

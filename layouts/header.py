@@ -47,6 +47,7 @@ class Kind(IntEnum):
     RISK_DECISION = 36
     CONTROL = 37
     EXPOSURE = 38
+    OPENING = 39
 
 
 class InstrumentState(IntEnum):

@@ -1,6 +1,6 @@
 """ORDER: what is asked and what was traded, one record each, in the one total order of `orders.orders`.
 
-**Layout** header (32 B; kind ORDER, CANCEL or FILL; marks: the side, BUY or SELL), then
+**Layout** header (32 B; kind ORDER, CANCEL, FILL or OPENING; marks: the side, BUY or SELL), then
     32   order_id            i64  given by the orders worker, from 1, never reused; of a CANCEL or FILL: the order it concerns
     40   price               i64  at price_scale; 0: a MARKET order, or a CANCEL
     48   qty                 i64  at qty_scale, above 0; CANCEL: 0
@@ -13,10 +13,11 @@
     86   liquidity           u8   FILL: `Liquidity`; else 0
     87   price_scale         u8   88 qty_scale u8    89 fee_scale u8    90 multiplier_scale u8
     91   instructions        u8   `Instruction`
-    92   reason              u32  CANCEL: `CancelReason`; else 0
+    92   reason              u32  CANCEL: `CancelReason`; OPENING: `Opening`; else 0
     96   multiplier          i64  contract multiplier at multiplier_scale (1 at 0 for spot)
     104  client_order_id     S40  the client's own name of the order, one order a name and account
-    144  quote_currency      S16  160 fee_currency S16 (FILL)    176 zeros S16
+    144  quote_currency      S16  160 fee_currency S16 (FILL)
+    176  amount_low          i64  184 amount_high    OPENING: 128-bit; else 0
 192 bytes. ts_recv is the clock of the orders worker when the request came in (FILL: when the report came in), ts_event that
 of the venue for a FILL, else equal to ts_recv.
 
@@ -33,6 +34,7 @@ import numpy as np
 
 from layouts.abi import check_layout
 from layouts.header import HEADER_FIELDS
+from layouts.position import money
 
 ORDER_BYTES = 192
 CLIENT_ID_BYTES = 40
@@ -71,6 +73,28 @@ class Instruction(IntFlag):
     """FILL: nothing of the order stands any more."""
 
 
+class Opening(IntEnum):
+    """What an OPENING brings over from the run before, at its own scales. They are the first records of a run."""
+
+    HELD = 1
+    """For risk: qty; price: bid + ask of the last mark; order_id: UTC day; amount: cash less base of that day, in halves of
+    10**-18; fee_currency and client_order_id: venue and symbol."""
+    STANDS = 2
+    """An order of which qty still stands; all else as in its ORDER."""
+    MARK = 3
+    """For P&L: price: bid + ask, qty: last trade, both at price_scale; instructions: 1: there is a mid, 2: a last trade."""
+    LOT = 4
+    """A lot of a position: qty, price at fee_scale (MIXED_PRICE: several), amount: its cost. Oldest first; like all behind it
+    with sums at price_scale + 1 or more = fee_scale, + qty_scale + multiplier_scale."""
+    REALISED = 5
+    FEES = 6
+    REALISED_TOTAL = 7
+    FEES_TOTAL = 8
+    CARRIED = 9
+    POSITION = 10
+    """The last of a position: qty; amount: cost; order_id: its day; fill_id: fills; fee: version; instructions: faults."""
+
+
 class CancelReason(IntEnum):
     """Why a CANCEL was written."""
 
@@ -103,7 +127,7 @@ ORDER = check_layout(
             ("client_order_id", f"S{CLIENT_ID_BYTES}"),
             ("quote_currency", f"S{CURRENCY_BYTES}"),
             ("fee_currency", f"S{CURRENCY_BYTES}"),
-            ("zeros", "S16"),
+            *money("amount"),
         ]
     ),
     ORDER_BYTES,

@@ -49,6 +49,7 @@ class Verdict(IntEnum):
     CANCEL_PASSED = 3
     FILL_BOOKED = 4
     CONTROL_APPLIED = 5
+    OPENED = 6
 
 
 class TradingState(IntEnum):

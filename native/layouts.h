@@ -28,6 +28,7 @@
 #define TR_KIND_RISK_DECISION 36
 #define TR_KIND_CONTROL 37
 #define TR_KIND_EXPOSURE 38
+#define TR_KIND_OPENING 39
 
 #define TR_STATE_SYNCING 0
 #define TR_STATE_LIVE 1
@@ -389,7 +390,8 @@ struct tr_order {
     char client_order_id[40];
     char quote_currency[16];
     char fee_currency[16];
-    char zeros[16];
+    int64_t amount_low;
+    int64_t amount_high;
 };
 _Static_assert(sizeof(struct tr_order) == 192, "tr_order");
 _Static_assert(offsetof(struct tr_order, stamp) == 0, "tr_order.stamp");
@@ -419,7 +421,8 @@ _Static_assert(offsetof(struct tr_order, multiplier) == 96, "tr_order.multiplier
 _Static_assert(offsetof(struct tr_order, client_order_id) == 104, "tr_order.client_order_id");
 _Static_assert(offsetof(struct tr_order, quote_currency) == 144, "tr_order.quote_currency");
 _Static_assert(offsetof(struct tr_order, fee_currency) == 160, "tr_order.fee_currency");
-_Static_assert(offsetof(struct tr_order, zeros) == 176, "tr_order.zeros");
+_Static_assert(offsetof(struct tr_order, amount_low) == 176, "tr_order.amount_low");
+_Static_assert(offsetof(struct tr_order, amount_high) == 184, "tr_order.amount_high");
 
 struct tr_position {
     int64_t stamp;

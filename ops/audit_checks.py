@@ -150,7 +150,9 @@ def decision_checks(topology: Topology) -> list[Check]:
         lowest = source.first_seq
         if not decisions.is_whole:
             lowest = max(lowest, int(mine.min()) if len(mine) else upto + 1)
-        wanted = source.seqs[source.of_kinds(Kind.ORDER, Kind.CANCEL, Kind.FILL, Kind.CONTROL)]
+        wanted = source.seqs[
+            source.of_kinds(Kind.ORDER, Kind.CANCEL, Kind.FILL, Kind.OPENING, Kind.CONTROL)
+        ]
         wanted = wanted[(wanted >= lowest) & (wanted <= upto)]
         within = mine[(mine >= lowest) & (mine <= upto)]
         note = decisions.note or source.note

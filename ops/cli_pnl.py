@@ -1,23 +1,36 @@
 """Verbs that look at positions and P&L, and the one that works them out anew from the stored fills."""
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from ops import show
-from ops.cli_app import OK, UNWELL, InstanceName, Json, app
+from ops.cli_app import (
+    OK,
+    UNWELL,
+    ConfigFile,
+    Flag,
+    InstanceName,
+    Json,
+    OptionalInstance,
+    app,
+)
+from shm.errors import ConfigurationError
 from shm.registry import DEFAULT_INSTANCE
 
 pnl = App(name="pnl", help="Look at profit and loss.", help_format="plaintext")
+positions = App(name="positions", help="Look at what is held.", help_format="plaintext")
 app.command(pnl)
+app.command(positions)
 
 Account = Annotated[int | None, Parameter(help="Only this account.")]
 _COLUMNS = ("account", "symbol", "qty", "average_price", "mark_price", "unrealised", "realised")
 _MORE = ("fees", "day_pnl", "currency", "faults")
 
 
-@app.command
-def positions(
+@positions.default
+def positions_list(
     instance: InstanceName = DEFAULT_INSTANCE, account: Account = None, json: Json = False
 ) -> int:
     """List the positions: quantity, average price, mark, P&L of the day; exact decimals."""
@@ -30,6 +43,35 @@ def positions(
     else:
         _table((*_COLUMNS, *_MORE), rows)
     _tell(found.overwritten)
+    return OK
+
+
+@positions.command(name="reset")
+def positions_reset(
+    config: ConfigFile = None,
+    instance: OptionalInstance = None,
+    yes: Annotated[bool, Flag] = False,
+) -> int:
+    """Have the next `up` begin with nothing held and nothing that stands; the instance must be down. The old journal is kept.
+
+    Parameters
+    ----------
+    yes
+        That it is meant.
+    """
+    from ops import opening
+    from ops.topology import load_topology
+    from shm.registry import files_of
+
+    topology = load_topology(config, instance=instance)
+    if not yes:
+        raise ConfigurationError("positions reset: what is held is forgotten; say so with --yes")
+    if files_of(topology.instance):
+        raise ConfigurationError(
+            f"instance {topology.instance!r} is not down; `tickring down` first"
+        )
+    opening.reset(topology.state_path)
+    show.say(f"the next `up` of instance {topology.instance} begins with nothing held")
     return OK
 
 
@@ -52,19 +94,26 @@ def pnl_totals(
 
 
 @pnl.command(name="verify")
-def pnl_verify(day: str = "", instance: InstanceName = DEFAULT_INSTANCE, json: Json = False) -> int:
+def pnl_verify(
+    day: str = "",
+    instance: InstanceName = DEFAULT_INSTANCE,
+    data_dir: Path | None = None,
+    json: Json = False,
+) -> int:
     """Work the positions out anew from the stored fills and compare them with the published rows. Exit 1 where they part.
 
     Parameters
     ----------
     day
         UTC date of the fills to compare, e.g. 2026-11-20; without it all of them.
+    data_dir
+        Where the recorder's files are, when the instance is down and its state directory is not the default one.
     """
     from consumers import history, pnl_verify
     from ops.cli_look import topology_of
 
     lots = topology_of(instance).pnl.lots
-    report = pnl_verify.verify(history.connect(instance), lots, day)
+    report = pnl_verify.verify(history.connect(instance, data_dir), lots, day)
     if json:
         show.as_json(report._asdict() | {"sound": report.is_sound})
     else:

@@ -1,5 +1,6 @@
 """Verbs that trade and that keep trading safe: order, halt, reduce, resume, limits, rates, risk."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
@@ -268,7 +269,10 @@ def order_list(instance: InstanceName = DEFAULT_INSTANCE, json: Json = False) ->
 
 @risk.command(name="verify")
 def risk_verify(
-    day: str = "", instance: InstanceName = DEFAULT_INSTANCE, json: Json = False
+    day: str = "",
+    instance: InstanceName = DEFAULT_INSTANCE,
+    data_dir: Path | None = None,
+    json: Json = False,
 ) -> int:
     """Make the decisions again from recorded orders, controls and events. Exit 1 where one differs, or nothing was compared.
 
@@ -276,10 +280,12 @@ def risk_verify(
     ----------
     day
         UTC date, e.g. 2026-11-20: its decisions are compared. Without it all that are stored or in the rings.
+    data_dir
+        Where the recorder's files are, when the instance is down and its state directory is not the default one.
     """
     from ops import trade_verify
 
-    found = trade_verify.verify_decisions(instance, day)
+    found = trade_verify.verify_decisions(instance, day, data_dir)
     if json:
         show.as_json(found._asdict() | {"sound": found.is_sound})
     else:

@@ -135,7 +135,7 @@ def _worker(topology: Topology, name: str, options: WorkerOptions) -> WorkerPlan
         "risk": _risk,
         "features": _features,
         "bars": _bars,
-        "pnl": _pnl,
+        "pnl": pnl_spec,
         "exposure": _exposure,
         "fanout": _fanout,
         "recorder": _recorder,
@@ -242,7 +242,8 @@ def _risk(topology: Topology) -> dict[str, Any]:
     }
 
 
-def _pnl(topology: Topology) -> dict[str, Any]:
+def pnl_spec(topology: Topology) -> dict[str, Any]:
+    """Return what the pnl worker is told."""
     options = topology.pnl
     return _common(topology, "pnl", options) | {
         "inputs": topology.inputs_of(options),

@@ -103,9 +103,11 @@ def describe(row: np.void) -> dict[str, Any]:
 def verdicts(instance: str) -> dict[int, str]:
     """Return what was decided of each order that the ring of decisions still tells of."""
     rows = held(instance, DECISIONS, RISK_DECISION)[0]
-    rows = rows[rows["cause_kind"] == Kind.ORDER]
-    return {int(row["order_id"]): RiskReason(int(row["reason"])).name for row in rows} | {
-        int(row["order_id"]): "ACCEPTED" for row in rows if row["verdict"] == Verdict.ACCEPTED
+    rows = rows[np.isin(rows["cause_kind"], (Kind.ORDER, Kind.OPENING))]
+    passed = {int(each): each.name for each in (Verdict.ACCEPTED, Verdict.OPENED)}
+    return {
+        int(row["order_id"]): passed.get(int(row["verdict"]), RiskReason(int(row["reason"])).name)
+        for row in rows
     }
 
 

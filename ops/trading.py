@@ -19,6 +19,7 @@ from consumers.risk_limits import MONEY_CHECKS, QTY_CHECKS, split
 from consumers.risk_state import MONEY_DIGITS, RATE_PLACES
 from layouts import APPLIED_INPUTS, CONTROL, Action, Check, Kind, Scope
 from ops import control
+from ops.opening import Opened, prepare
 from ops.options import CONTROL_SLOTS, Topology
 from ops.options_trading import LimitOptions, RiskOptions
 from shm.clock import now_ns
@@ -30,6 +31,8 @@ WORKER = RING = "control"
 VERBS = ("halt", "reduce", "resume", "limit", "rate")
 _STARTS = {"active": Action.RESUME, "reducing": Action.REDUCE, "halted": Action.HALT}
 _NS = 10**9
+_WHY_BYTES = CONTROL["why"].itemsize
+log = structlog.get_logger()
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -60,7 +63,7 @@ def me() -> str:
 class ControlRing:
     """The supervisor's hand on the trading."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, opened: Opened) -> None:
         self._risk, self._accounts = topology.risk, topology.orders.accounts
         name = ring_name(topology.instance, WORKER, RING)
         self._ring: Producer = open_ring(name, CONTROL, CONTROL_SLOTS, topology.state_path)
@@ -77,6 +80,8 @@ class ControlRing:
                 self._publish(control_of(verb, order, self._risk, self._accounts))
             start = control_of("resume", Order(who="configuration"), self._risk, self._accounts)
             start["action"] = _STARTS[self._risk.start]
+            if opened.why and (self._risk.halt_on_restart or not opened.is_known):
+                start["action"], start["why"] = Action.HALT, opened.why.encode()[:_WHY_BYTES]
             self._publish(start)
 
     def order(self, verb: str, details: dict[str, Any]) -> int:
@@ -108,9 +113,14 @@ class ControlRing:
 
 
 def open_control(config: dict[str, Any]) -> ControlRing | None:
-    """Return the control ring of an instance with risk, None for one without."""
+    """Bring over what the last run held, and return the control ring of an instance with risk, None for one without."""
     topology = msgspec.convert(config, Topology)
-    return ControlRing(topology) if topology.risk.enabled else None
+    opened = prepare(topology)
+    if opened.why:
+        log.error("trading begins HALTED", why=opened.why, positions_known=opened.is_known)
+    elif opened.records:
+        log.info("positions carried over", records=opened.records)
+    return ControlRing(topology, opened) if topology.risk.enabled else None
 
 
 def order(ring: ControlRing | None, verb: str, details: dict[str, Any]) -> control.Answer:
@@ -122,7 +132,7 @@ def order(ring: ControlRing | None, verb: str, details: dict[str, Any]) -> contr
         seq = ring.order(verb, details)
     except ConfigurationError as error:
         return control.Answer(ok=False, error=str(error))
-    structlog.get_logger().warning("ordered", verb=verb, **details)
+    log.warning("ordered", verb=verb, **details)
     return control.Answer(seq=seq)
 
 

@@ -80,7 +80,7 @@ class Desk:
         record["marks"] = make_marks(InstrumentState(state), last_in_frame=True)
         for name, value in words.items():
             record[name] = value
-        self.feed(EVENTS if instrument_id in (1, 2, 5) else OTHER_EVENTS, record)
+        self.feed(EVENTS if instrument_id in (0, 1, 2, 5) else OTHER_EVENTS, record)
 
     def quote(self, instrument_id: int, bid: int, ask: int, state: int = 1, qty: int = 5) -> None:
         """Apply a QUOTE."""

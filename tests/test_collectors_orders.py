@@ -16,6 +16,7 @@ import pytest
 from conftest import Instance
 
 from collectors.order_desk import OrderDesk
+from collectors.order_journal import OrderJournal
 from collectors.order_log import OrderLog
 from collectors.order_requests import Answer, Refused, digits_of, socket_path, text_of
 from collectors.orders import COUNTERS, Server
@@ -68,11 +69,12 @@ class Shop:
         self.counters = Counters.create(self.instance.name, "orders", COUNTERS)
         self.ring = open_ring(name, ORDER, 64, self.instance.state_dir)
         self.ids = OrderLog(self.instance.state_dir)
+        self.journal = OrderJournal(self.instance.state_dir, self.ids.last_id == 0)
         accounts = {"main": 1, "other": 2}
         self.desk = OrderDesk(
-            self.instance.name, accounts, True, self.ring, self.ids, self.counters
+            self.instance.name, accounts, True, self.ring, self.ids, self.journal, self.counters
         )
-        self.desk.take_up(self.records())
+        self.desk.take_up(self.ring.facts().uuid)
         self.server = Server(self.desk, self.counters)
 
     def die(self) -> None:
@@ -80,6 +82,7 @@ class Shop:
         self.ring.close()
         self.counters.close()
         os.close(self.ids._fd)
+        os.close(self.journal._fd)
 
     def ask(self, **fields: object) -> Answer:
         """Send one request."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +18,7 @@ import pytest
 from conftest import Instance
 from test_ops_pipeline import Pipeline
 
+from collectors.order_journal import journal_path
 from consumers.history import data_dir_of
 from layouts import Action, Check, Verdict
 from ops.cli import run_verb
@@ -25,6 +27,7 @@ from ops.topology import parse_topology
 from ops.trading import Order, control_of, orders_of
 from shm.errors import ConfigurationError
 from shm.instruments import instruments
+from shm.registry import files_of, read_instance
 
 TOPOLOGY = """
 instance = "{name}"
@@ -175,6 +178,73 @@ def stored_decisions_are_borne_out(run: Pipeline, least: int) -> None:
     assert (
         f"decision {number + 1}: decision_no is {number + 1}, made again {number}" in found.stderr
     )
+
+
+PNL = """
+[pnl]
+enabled = true
+"""
+
+
+def held(run: Pipeline) -> tuple[list, list]:
+    """Return what an operator sees of positions and orders that stand, but for what the market moves."""
+    names = ("account", "symbol", "qty", "average_price", "realised", "fees", "carried", "fills")
+    positions = [[row[name] for name in names] for row in run.read("positions")]
+    orders = [
+        [row["order"][name] for name in ("order_id", "instrument", "open_qty", "client_order_id")]
+        for row in run.read("order", "list")
+    ]
+    return positions, orders
+
+
+def test_positions_and_orders_survive_down_and_the_loss_of_every_ring(
+    pipeline: Callable[..., Pipeline],
+) -> None:
+    """Down and up: as before. All killed and /dev/shm emptied: as before, HALTED. A torn journal: no order is taken."""
+    run = pipeline(TOPOLOGY + PNL)
+    run.up()
+    symbols = [f"{each.venue}:{each.symbol}" for each in instruments(run.name)[:2]]
+    assert place(run, "buy", "2", symbols[0])["verdict"] == "ACCEPTED"
+    run.read("order", "fill", "1", "1.5", "100.5", "--fee", "0.25")
+    run.read("order", "fill", "1", "0.2", "101")
+    assert place(run, "sell", "1", symbols[1], "--client-id", "mine")["verdict"] == "ACCEPTED"
+    assert place(run, "buy", "9", symbols[1])["reason"] == "ORDER_SIZE_INSTRUMENT"
+    positions, orders = held(run)
+    assert [row[2] for row in positions] == ["1.70000000"] and orders[1][3] == "mine"
+    assert run.down()["unaccounted"] == 0
+    run.up()
+    assert held(run) == (positions, orders[:2])
+    assert place(run, "buy", "1.9", symbols[0])["reason"] == "POSITION_SIZE_ACCOUNT"
+    run.read("order", "fill", "2", "0.4", "7.5")
+    assert run.read("risk", "verify")["sound"] and run.read("pnl", "verify")["sound"]
+    before = held(run)
+    for pid in [read_instance(run.name).pid, *run.pids().values()]:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(run, lambda: not any(map(_lives, run.pids().values())))
+    for name in (*files_of(run.name), *Path("/dev/shm").glob(f"tickring.{run.name}.*")):
+        Path("/dev/shm", name).unlink(missing_ok=True)
+    run.up()
+    assert held(run) == (before[0], before[1][:2]), "what risk had refused stands no more"
+    assert place(run, "buy", "0.1", symbols[0])["reason"] == "HALTED"
+    assert run.read("resume", "--yes")["trading_state"] == "ACTIVE"
+    assert place(run, "buy", "0.1", symbols[0])["verdict"] == "ACCEPTED"
+    assert run.down()["unaccounted"] == 0
+    journal = journal_path(run.state)
+    data = bytearray(journal.read_bytes())
+    data[200] ^= 1
+    journal.write_bytes(bytes(data))
+    assert run.call("up", "-c", str(run.file)).returncode == 0
+    wait_for(run, lambda: run.workers()["orders"]["state"] == "FAILED")
+    assert run.workers()["kraken"]["state"] in ("RUNNING", "STARTING")
+    refused = run.call("order", "new", "buy", "1", symbols[0])
+    assert refused.returncode != 0
+    assert "positions reset --yes" in run.call("logs", "orders").stdout
+    run.call("down")
+
+
+def _lives(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return pid > 0 and stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
 # ---- the configuration ----
