@@ -132,7 +132,11 @@ def _rings(
     connection: duckdb.DuckDBPyConnection, run: _Run, inputs: Sequence[str]
 ) -> list[tuple[str, str, np.dtype, str]]:
     """Return of each input its ring, the view that has it, its layout, and its incarnation ("": nothing is stored)."""
-    kinds = (("order_records", ORDER), ("control_records", CONTROL), *((("events", EVENT),) * len(inputs[2:])))
+    kinds = (
+        ("order_records", ORDER),
+        ("control_records", CONTROL),
+        *((("events", EVENT),) * len(inputs[2:])),
+    )
     found = []
     for ring, (view, dtype) in zip(inputs, kinds, strict=True):
         named = connection.execute(
@@ -229,6 +233,8 @@ def _undecided(connection: duckdb.DuckDBPyConnection, run: _Run, orders: str, da
     """Count what was ordered behind the last decision of a run."""
     last = f"SELECT coalesce(max(source_seq), 0) FROM decision_records WHERE {run.epochs} AND input = {_ORDERS}"
     kinds = ", ".join(str(int(kind)) for kind in (Kind.ORDER, Kind.CANCEL, Kind.FILL, Kind.OPENING))
-    query = f"SELECT count(*) FROM order_records WHERE run = ? AND kind IN ({kinds}) AND seq > ({last})"
+    query = (
+        f"SELECT count(*) FROM order_records WHERE run = ? AND kind IN ({kinds}) AND seq > ({last})"
+    )
     values = [orders, day] if day else [orders]
     return int(connection.execute(query + (" AND day = ?" if day else ""), values).fetchall()[0][0])
