@@ -43,6 +43,8 @@ _OTHER_EVENTS = (
     "balanceUpdate eventStreamTerminated executionReport externalLockUpdate listStatus listenKeyExpired outboundAccount "
     "ACCOUNT_ ALGO_ CONDITIONAL_ GRID_ MARGIN_ ORDER_ STRATEGY_ TRADE_LITE"
 )
+_SHUTDOWN = "serverShutdown"
+"""Comes minutes before the venue closes the link."""
 _OTHERS = tuple(_OTHER_EVENTS.split(" "))
 """Beginnings of the events that are left aside."""
 
@@ -343,6 +345,8 @@ class BinanceSpot(DiffDecoder):
         if event.e == "depthUpdate":
             self._blamed(event.s, ts)
             return self.outlet.count(Reject.UNEXPECTED_SHAPE)
+        if event.e == _SHUTDOWN:
+            self._announced(f"{self.venue} announces {_SHUTDOWN}")
         if event.e.startswith(_OTHERS):
             return self._decoded()
         if event.e in ("trade", "aggTrade"):

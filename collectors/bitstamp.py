@@ -4,6 +4,7 @@
     {"event":"data","channel":"diff_order_book_PAIR","data":{"timestamp","microtimestamp","bids":[[price,qty]],"asks":[..]}}
     {"event":"trade","channel":"live_trades_PAIR","data":{"id","price","price_str","amount","amount_str","type":0|1,"microtimestamp"}}
     {"event":"bts:subscription_succeeded"|"bts:error"|"bts:request_reconnect"|"bts:heartbeat",..}
+    bts:request_reconnect: the venue is about to close this link (maintenance); it asks for a new one
     REST /api/v2/order_book/PAIR/  {"timestamp","microtimestamp","bids":[..],"asks":[..]}
 Symbols are the pairs of the channel names ("btcusd").
 
@@ -31,7 +32,7 @@ _BOOK = "diff_order_book_"
 _TRADES = "live_trades_"
 _CHANNELS = {"book": _BOOK, "trade": _TRADES}
 _OTHER_CHANNELS = ("order_book_", "detail_order_book_", "live_orders_", "funding_rate_", "private-")
-_NOTICES = ("bts:error", "bts:request_reconnect")
+_RECONNECT = "bts:request_reconnect"
 _TAKER_SIDES = {0: 1, 1: -1}
 _PAIRS_PATH = "/trading-pairs-info/"
 _BOOK_URL = re.compile(r"/order_book/([a-z0-9-]+)/?(?:\?|$)")
@@ -226,9 +227,11 @@ class Bitstamp(DiffDecoder):
             return self._broken(frame, ts)
         channel = message.channel
         if message.event.startswith("bts:"):
-            if message.event in _NOTICES:
+            if message.event == _RECONNECT:
+                self._announced(f"bitstamp announces {_RECONNECT}")
+            elif message.event == "bts:error":
                 told = bytes(message.data).decode(errors="replace")
-                self.notices.append(f"bitstamp says {message.event}: {told}")
+                self.notices.append(f"bitstamp says bts:error: {told}")
             elif message.event == "bts:unsubscription_succeeded" and channel.startswith(_BOOK):
                 self._acknowledged(channel.removeprefix(_BOOK), False, "", ts)
             return self._decoded()

@@ -41,9 +41,7 @@ _decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class Subscription(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What to ask a venue for: one channel for some symbols, in the venue's own words; depth 0: the venue's
-    default.
-    """
+    """What to ask a venue for: one channel for some symbols, in the venue's own words; depth 0: the venue's default."""
 
     channel: str
     symbols: tuple[str, ...]
@@ -103,8 +101,9 @@ class Decoder(ABC):
         self.rest_wanted: list[str] = []
         """URLs to fetch; the session hands each answer to `rest_response` and takes them off."""
         self.notices: list[str] = []
-        """What the venue said of a subscription or of itself, for the log; the session takes and clears
-        them."""
+        """What the venue said of a subscription or of itself, for the log; the session takes and clears them."""
+        self.is_link_ending = False
+        """The venue has announced that it will close this link: the session is to open it anew."""
         self._add(symbol for wanted in self.subscriptions for symbol in wanted.symbols)
         for wanted in self.subscriptions:
             if wanted.channel == "book":
@@ -164,12 +163,12 @@ class Decoder(ABC):
     def on_close(self, ts: int) -> None:
         """The link is gone: every instrument has a gap until its next snapshot."""
         self.outbox.clear()
+        reason = GapReason.ANNOUNCED if self.is_link_ending else GapReason.DISCONNECT
+        self.is_link_ending = False
         for line in self.instruments.values():
             line.ask_at = 0
             if line.live.version:
-                line.live.set_state(
-                    InstrumentState.SYNCING, StateReason.DISCONNECT, ts, GapReason.DISCONNECT
-                )
+                line.live.set_state(InstrumentState.SYNCING, StateReason.DISCONNECT, ts, reason)
 
     def on_timer(self, ts: int) -> None:
         """Ask again for the snapshots that have not come."""
@@ -187,9 +186,7 @@ class Decoder(ABC):
         self.outbox += self.unsubscribe_frames(wanted) + self.subscribe_frames(wanted)
 
     def republish(self, instrument_id: int, ts: int) -> int:
-        """Publish an instrument's book as a snapshot, for a consumer that lost data; NO_SNAPSHOT while it
-        is not valid.
-        """
+        """Publish an instrument's book as a snapshot, for a consumer that lost data; NO_SNAPSHOT while it is not valid."""
         for line in self.instruments.values():
             if line.instrument.instrument_id == instrument_id:
                 return line.live.republish(ts)
@@ -255,9 +252,7 @@ class Decoder(ABC):
         line.live.set_version(version, price_scale, qty_scale)
 
     def _lost(self, symbol: str, line: InstrumentLine, ts: int) -> None:
-        """The book is SUSPECT: ask for a snapshot now, or after the pause that failures just before have
-        earned.
-        """
+        """The book is SUSPECT: ask for a snapshot now, or after the pause that failures just before have earned."""
         if line.may_ask(ts):
             self._ask(symbol, line, ts)
 
@@ -317,9 +312,7 @@ class Decoder(ABC):
         return status
 
     def _trades_failed(self, symbol: str, line: InstrumentLine, status: int, ts: int) -> int:
-        """Forget a trade frame: a GAP says so; digits that do not fit ask for a snapshot and with it a
-        wider version.
-        """
+        """Forget a trade frame: a GAP says so; digits that do not fit ask for a snapshot and with it a wider version."""
         self.outlet.abandon()
         if status == Reject.TOO_MANY_DIGITS and line.has_book:
             line.live.set_state(
@@ -331,9 +324,7 @@ class Decoder(ABC):
         return self.outlet.count(status)
 
     def _blame(self, symbol: str | None, is_book: bool, ts: int) -> int:
-        """Count a data frame of the wrong shape, and tell the loss where it belongs as far as that can be
-        told.
-        """
+        """Count a data frame of the wrong shape, and tell the loss where it belongs as far as that can be told."""
         line = self.instruments.get(symbol) if symbol else None
         if symbol is None or line is None:
             return self._refuse(Reject.UNEXPECTED_SHAPE, ts)
@@ -356,6 +347,11 @@ class Decoder(ABC):
             line.live.set_state(InstrumentState.SYNCING, StateReason.VENUE_REFUSED, ts)
         elif line.live.is_valid:
             line.live.set_state(InstrumentState.SYNCING, StateReason.UNSUBSCRIBED, ts)
+
+    def _announced(self, notice: str) -> None:
+        """Take up that the venue will close this link: the session opens it anew first."""
+        self.is_link_ending = True
+        self.notices.append(notice)
 
     def _refuse(self, reason: Reject, ts: int, is_loss: bool = True) -> int:
         """Count a frame that no instrument can be blamed for; a loss is told by a GAP without an

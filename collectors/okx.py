@@ -72,6 +72,8 @@ _OTHER_KINDS = (
     "withdrawal-",
 )
 """Beginnings of channels that come in several sizes or are private."""
+_UPGRADE = "64008"
+"""Code of the notice that this link will be closed for an upgrade, and is to be opened anew."""
 _NO_SEQ = -2
 _FIRST = -1
 
@@ -311,7 +313,8 @@ class Okx(FeedDecoder):
             if message.event == "error":
                 self.notices.append(f"okx says: {message.msg} ({message.code})")
             elif message.event == "notice":
-                self.notices.append(f"okx announces: {message.msg}")
+                take = self._announced if message.code == _UPGRADE else self.notices.append
+                take(f"okx announces: {message.msg} ({message.code})")
             elif message.event == "unsubscribe" and message.arg.channel in _BOOKS:
                 self._acknowledged(message.arg.symbol, False, "", ts)
             return self._decoded()

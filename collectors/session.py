@@ -1,11 +1,12 @@
 """A session keeps one WebSocket connection to a venue alive for ever, and says loudly when it is not.
 
 **Protocol** connect -> `on_open` (its texts are sent) -> frames -> closed for a reason -> back off -> connect.
-The handler is five calls (`Handler`), the session four (`run`, `send`, `reconnect`, `stop`): nothing else of the
+The handler is five calls (`Handler`), the session five (`run`, `send`, `reconnect`, `renew`, `stop`): nothing else of the
 WebSocket library is seen outside this file.
 
 **Invariants** (1) It never gives up: the back-off is jittered and capped, the number of tries is not.
-(2) At most one try a second, sustained; an outage of up to 5 s is left within 2 s of its end. (3) `ws://`
+(2) At most one try a second, sustained; an outage of up to 5 s is left within 2 s of its end; a link whose end is announced is
+closed at once, and later and later where its successors are announced to end, too. (3) `ws://`
 goes to this host only; anywhere else TLS with verification. (4) A message longer than the limit closes the
 connection with 1009 and is told, never cut.
 
@@ -41,12 +42,16 @@ from shm import clock
 
 CONNECT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 1.0
+GOODBYE_S = 0.5
+"""How long the venue has to answer the close of a link that is opened anew."""
 BACKOFF_FIRST_S = 0.25
 BACKOFF_SHORT_S = 2.0
 """Cap of the back-off while the outage is young."""
 BACKOFF_LONG_S = 30.0
 YOUNG_OUTAGE_S = 10.0
 TRY_RATE = Rate(per_s=1.0, burst=2.0)
+CALM_S = 60.0
+"""A venue that has announced no end for so long has had its upgrade."""
 
 log = structlog.get_logger()
 
@@ -85,6 +90,8 @@ class Backoff:
         self._tries = 0
         self._down_since_ns = 0
         self._allowance = Allowance(TRY_RATE)
+        self._renewals = 0
+        self._renewed_ns = 0
 
     def succeeded(self) -> None:
         """The link is up and has carried a frame: the next outage starts from the beginning."""
@@ -100,6 +107,18 @@ class Backoff:
         delay = self._rng.uniform(0.0, min(cap, BACKOFF_FIRST_S * 2.0 ** min(self._tries, 20)))
         self._tries += 1
         return max(delay, self._allowance.take())
+
+    def renewal_delay_s(self) -> float:
+        """Return how long to keep a link whose end is announced, in seconds: 0 at first, then 1, 3, 7 .. 30 where each new link
+        is told the same, which would be without data were it left at once.
+        """
+        now = clock.monotonic_ns()
+        if now - self._renewed_ns > CALM_S * 1e9:
+            self._renewals = 0
+        delay = min(BACKOFF_LONG_S, 2.0 ** min(self._renewals, 20) - 1.0)
+        self._renewals += 1
+        self._renewed_ns = now
+        return delay
 
 
 class Session:
@@ -168,6 +187,21 @@ class Session:
             self._listener.reason = reason
             self._transport.disconnect()
 
+    def renew(self) -> None:
+        """Close a link whose end the venue has announced in good order, and open it anew; once a link, however often asked."""
+        if self._transport is None or self._listener is None or self._listener.is_ending:
+            return
+        self._listener.is_ending = True
+        delay_s = self.backoff.renewal_delay_s()
+        log.info("the venue announces the end of this link", url=self.url, kept_s=delay_s)
+        asyncio.get_running_loop().call_later(delay_s, self._part, self._transport, self._listener)
+
+    def _part(self, transport: WSTransport, listener: "_Listener") -> None:
+        """Say 1000 and wait a little for the answer, after which the listener closes."""
+        listener.reason = GapReason.ANNOUNCED
+        transport.send_close(WSCloseCode.OK)
+        asyncio.get_running_loop().call_later(GOODBYE_S, transport.disconnect, False)
+
     async def stop(self) -> None:
         """Close the link with 1000 and end `run`."""
         self._stopping.set()
@@ -233,6 +267,8 @@ class _Listener(WSListener):
     def __init__(self, session: Session) -> None:
         self.session = session
         self.reason = GapReason.DISCONNECT
+        self.is_ending = False
+        """The venue has announced its end, and that was taken up."""
         self.text_ns = clock.monotonic_ns()
         """When the last text came, by the steady clock."""
         self.pong_ns = 0

@@ -365,6 +365,8 @@ async def _serve(
         if collector.wants_new_link:
             collector.wants_new_link = False
             session.reconnect(GapReason.SILENCE)
+        if collector.decoder.is_link_ending:
+            session.renew()
         await asyncio.sleep(CAPTURE_LOOK_S if collector.capture.is_on else LOOK_S)
     collector.stopping = True
     await session.stop()

@@ -67,6 +67,7 @@ class GapReason(IntEnum):
     SILENCE = 5
     COLLECTOR_RESTART = 6
     LAPPED = 7
+    ANNOUNCED = 8  # the venue said that it would close the link, which was opened anew
 
 
 class StateReason(IntEnum):

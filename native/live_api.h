@@ -28,19 +28,19 @@ enum tr_frame_status {
 /* What is counted: index 0 to 14 frames by status (0: decoded), 14 + GapReason the gaps by reason, then these. */
 enum tr_count {
     TR_COUNT_GAPS = 14,
-    TR_COUNT_RECORDS = 22,
-    TR_COUNT_CHECKSUMS_OK = 23,
-    TR_COUNT_CHECKSUMS_BAD = 24,
-    TR_COUNT_LEVELS = 25,
-    TR_COUNT_LEVELS_ABSENT = 26,
-    TR_COUNT_TRADES = 27,
-    TR_COUNT_TRADES_DUPLICATE = 28,
-    TR_COUNT_BOOKS = 29,
-    TR_COUNT_WIDENINGS = 30,
-    TR_COUNT_STALE = 31,
-    TR_COUNT_ORACLE_AGREE = 32,
-    TR_COUNT_ORACLE_DISAGREE = 33,
-    TR_COUNTS = 34
+    TR_COUNT_RECORDS = 23,
+    TR_COUNT_CHECKSUMS_OK = 24,
+    TR_COUNT_CHECKSUMS_BAD = 25,
+    TR_COUNT_LEVELS = 26,
+    TR_COUNT_LEVELS_ABSENT = 27,
+    TR_COUNT_TRADES = 28,
+    TR_COUNT_TRADES_DUPLICATE = 29,
+    TR_COUNT_BOOKS = 30,
+    TR_COUNT_WIDENINGS = 31,
+    TR_COUNT_STALE = 32,
+    TR_COUNT_ORACLE_AGREE = 33,
+    TR_COUNT_ORACLE_DISAGREE = 34,
+    TR_COUNTS = 35
 };
 
 /* `flags` of tr_live_levels and tr_live_trade. */

@@ -82,9 +82,12 @@ class RestVenue:
         self.asked: Counter[str] = Counter()
         """Requests by symbol, "rules" for those of ticks and lots."""
         self.port = 0
+        self.close_codes: list[int | None] = []
+        """Of the links that collectors have closed."""
         self._sockets: dict[web.WebSocketResponse, set[str]] = {}
         self._stop = threading.Event()
         self._cut = threading.Event()
+        self._texts: deque[str] = deque()
 
     @property
     def rest_url(self) -> str:
@@ -123,7 +126,15 @@ class RestVenue:
         """Close every WebSocket; callable from any thread."""
         self._cut.set()
 
+    def say(self, text: str) -> None:
+        """Send a text over every WebSocket; callable from any thread."""
+        self._texts.append(text)
+
     async def _play(self) -> None:
+        while self._texts:
+            text = self._texts.popleft()
+            for socket in list(self._sockets):
+                await socket.send_str(text)
         if self._cut.is_set():
             self._cut.clear()
             for socket in list(self._sockets):
@@ -143,6 +154,7 @@ class RestVenue:
             if message.type == WSMsgType.TEXT:
                 self._subscribe(json.loads(message.data), self._sockets[socket])
         del self._sockets[socket]
+        self.close_codes.append(socket.close_code)
         return socket
 
     def _subscribe(self, asked: dict, symbols: set[str]) -> None:

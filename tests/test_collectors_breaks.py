@@ -5,11 +5,12 @@ Real sockets in one process, on a clock that jumps over every wait: an hour of o
 
 import asyncio
 import contextlib
+import itertools
 import random
 import selectors
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 
 import picows
 import pytest
@@ -192,6 +193,11 @@ async def _run(breaks: int, seed: int) -> tuple[list[tuple[str, float, float]], 
 
 
 def _play(breaks: int, seed: int = 1):
+    return _jumping(_run(breaks, seed))
+
+
+def _jumping(played: Coroutine):
+    """Run on a clock that jumps over every wait."""
     selector = JumpingSelector()
     loop = asyncio.SelectorEventLoop(selector)
     loop.time = lambda: selector.now_s
@@ -199,7 +205,7 @@ def _play(breaks: int, seed: int = 1):
         clock.replaced(steady=lambda: int(selector.now_s * 1e9)),
         asyncio.Runner(loop_factory=lambda: loop) as runner,
     ):
-        return runner.run(_run(breaks, seed))
+        return runner.run(played)
 
 
 def _check(told, session: Session, handler: Handler) -> None:
@@ -224,6 +230,59 @@ def test_two_hundred_breaks_are_left_within_two_seconds() -> None:
     """The same ten times as long, over several seeds."""
     for seed in range(4):
         _check(*_play(200, seed))
+
+
+class Announcing(Venue):
+    """Announces the end of every link again and again, and closes none."""
+
+    async def _beat(self, transport) -> None:
+        while True:
+            transport.send(picows.WSMsgType.TEXT, b"this link will be closed")
+            await asyncio.sleep(BEAT_S)
+
+
+class Obeying(Handler):
+    """Has every link opened anew whose end is announced."""
+
+    session: Session
+
+    def on_frame(self, frame: bytes, ts_recv: int) -> Iterable[bytes]:
+        if frame == b"this link will be closed":
+            self.session.renew()
+        return super().on_frame(frame, ts_recv)
+
+
+async def _announce(seconds: float) -> tuple[Obeying, list[float]]:
+    """Return how links ended, and when each was open, on a venue that announces the end of all."""
+    opened: list[float] = []
+
+    def accept(_) -> Venue:
+        opened.append(clock.monotonic_ns() / 1e9)
+        return Announcing()
+
+    server = await picows.ws_create_server(accept, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    handler = Obeying()
+    handler.session = Session(
+        f"ws://127.0.0.1:{port}/", handler, 10_000, 5.0, Backoff(random.Random(1))
+    )
+    task = asyncio.create_task(handler.session.run())
+    await asyncio.sleep(seconds)
+    await handler.session.stop()
+    await task
+    server.close()
+    await asyncio.sleep(BEAT_S)
+    return handler, opened
+
+
+def test_a_venue_that_announces_the_end_of_every_link_makes_no_storm() -> None:
+    """Left at once, the next after 1, 3, 7, 15 and then each 30 s: ten minutes are some 24 links, not 600."""
+    handler, opened = _jumping(_announce(600.0))
+    held = [after - before for before, after in itertools.pairwise(opened)]
+    assert handler.closes[:-1] == [GapReason.ANNOUNCED] * (len(opened) - 1)
+    for seconds, least in zip(held, (0, 1, 3, 7, 15, *[30] * 100), strict=False):
+        assert least <= seconds <= least + 1.5
+    assert 22 <= len(opened) <= 25
 
 
 def test_a_back_off_that_is_long_at_once_is_caught(monkeypatch) -> None:

@@ -7,66 +7,13 @@ from collections.abc import Iterable
 
 import picows
 import pytest
+from session_kit import LIMIT_BYTES, Recorder, Venue, send
 
 from collectors.addresses import check_url
 from collectors.session import BACKOFF_SHORT_S, Backoff, Session
 from layouts import GapReason
 from shm import clock
 from shm.errors import ConfigurationError
-
-LIMIT_BYTES = 10_000
-
-
-class Recorder:
-    """A handler that keeps what it was told."""
-
-    probes = False
-
-    def __init__(self) -> None:
-        self.frames: list[bytes] = []
-        self.closes: list[GapReason] = []
-        self.too_large: list[int] = []
-
-    def on_open(self, ts_recv: int) -> Iterable[bytes]:
-        return [b"subscribe"]
-
-    def on_frame(self, frame: bytes, ts_recv: int) -> Iterable[bytes]:
-        assert ts_recv > 0
-        self.frames.append(frame)
-        return [b"answer"] if frame == b"question" else []
-
-    def probe(self) -> Iterable[bytes]:
-        return [b"are you there"] if self.probes else []
-
-    def on_too_large(self, n_bytes: int, ts_recv: int) -> None:
-        self.too_large.append(n_bytes)
-
-    def on_close(self, reason: GapReason, ts_recv: int) -> None:
-        self.closes.append(reason)
-
-
-class Venue(picows.WSListener):
-    """A server side that plays a script on each subscribe."""
-
-    def __init__(
-        self, script, heard: list[bytes], transports: list | None = None, answers: bool = False
-    ) -> None:
-        self.script = script
-        self.answers = answers
-        self.heard = heard
-        self.transports = [] if transports is None else transports
-
-    def on_ws_connected(self, transport) -> None:
-        self.transports.append(transport)
-
-    def on_ws_frame(self, transport, frame) -> None:
-        if frame.msg_type == picows.WSMsgType.TEXT:
-            text = frame.get_payload_as_bytes()
-            self.heard.append(text)
-            if text == b"subscribe":
-                self.script(transport)
-            elif self.answers:
-                transport.send(picows.WSMsgType.TEXT, b"here")
 
 
 class Probing(Recorder):
@@ -103,18 +50,10 @@ async def _play(
     return recorder, session, heard
 
 
-def _send(*texts: bytes):
-    def script(transport) -> None:
-        for text in texts:
-            transport.send(picows.WSMsgType.TEXT, text)
-
-    return script
-
-
 def test_frames_arrive_whole_and_answers_go_back() -> None:
     """What the venue sends is handed on in order, and what the handler returns is sent."""
     recorder, session, heard = asyncio.run(
-        _play(_send(b"one", b"question"), lambda r, s, heard: b"answer" in heard)
+        _play(send(b"one", b"question"), lambda r, s, heard: b"answer" in heard)
     )
     assert recorder.frames == [b"one", b"question"]
     assert heard == [b"subscribe", b"answer"]
@@ -137,7 +76,7 @@ def test_fragments_are_put_together() -> None:
 @pytest.mark.parametrize("n_bytes", [LIMIT_BYTES - 1, LIMIT_BYTES])
 def test_a_message_up_to_the_limit_is_accepted(n_bytes: int) -> None:
     """The limit itself is still allowed."""
-    recorder, _, _ = asyncio.run(_play(_send(b"x" * n_bytes), lambda r, s, h: bool(r.frames)))
+    recorder, _, _ = asyncio.run(_play(send(b"x" * n_bytes), lambda r, s, h: bool(r.frames)))
     assert [len(frame) for frame in recorder.frames] == [n_bytes]
     assert recorder.too_large == []
 
@@ -146,7 +85,7 @@ def test_a_message_up_to_the_limit_is_accepted(n_bytes: int) -> None:
 def test_a_message_beyond_the_limit_is_told_once_and_the_link_comes_back(n_bytes: int) -> None:
     """Too large a message is one refusal a link, and the session connects again."""
     recorder, session, _ = asyncio.run(
-        _play(_send(b"x" * n_bytes), lambda r, s, h: s.connections >= 2 and len(r.too_large) >= 2)
+        _play(send(b"x" * n_bytes), lambda r, s, h: s.connections >= 2 and len(r.too_large) >= 2)
     )
     assert recorder.frames == []
     assert len(recorder.too_large) <= session.connections
@@ -267,9 +206,7 @@ def test_an_error_in_the_handler_costs_the_link_not_the_session() -> None:
 
     async def scenario() -> int:
         heard: list[bytes] = []
-        server = await picows.ws_create_server(
-            lambda _: Venue(_send(b"one"), heard), "127.0.0.1", 0
-        )
+        server = await picows.ws_create_server(lambda _: Venue(send(b"one"), heard), "127.0.0.1", 0)
         handler = Broken()
         session = Session(
             f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/", handler, LIMIT_BYTES
@@ -357,7 +294,7 @@ def test_the_venue_is_told_why_a_link_ends(n_bytes: int, code: int) -> None:
 
     async def scenario() -> None:
         server = await picows.ws_create_server(
-            lambda _: Listening(_send(b"x" * n_bytes), []), "127.0.0.1", 0
+            lambda _: Listening(send(b"x" * n_bytes), []), "127.0.0.1", 0
         )
         port = server.sockets[0].getsockname()[1]
         handler = Recorder()

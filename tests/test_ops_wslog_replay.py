@@ -9,21 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from collector_processes import FIRST_ID, Bench
-from wslogs import entries_of, parse, read
+from wslogs import data_of, entries_of, equal, parse, read, replayed
 
 import shm
 from collectors.wslog_salvage import stage_file
 from layouts import EVENT, Entry, Kind
-from ops.replay import chunks_of, play
-from ops.replay_player import Player
-from ops.replay_recording import recordings_of
+from ops.replay import play
 from shm.consumer import join
 from shm.counters import read_counters
 from shm.errors import ConfigurationError
 from shm.region import SHM_DIRECTORY, ring_name
 
-EXCLUDED_KINDS = (Kind.HEARTBEAT, Kind.STATE, Kind.RESTART)
-EXCLUDED_COLUMNS = ("stamp", "publish_delta_ns")
 FAULTS = [
     {"path": "kraken_v2", "kind": "malformed", "frame": 200},
     {"path": "kraken_v2", "kind": "disconnect", "frame": 300},
@@ -74,29 +70,6 @@ def live(instance) -> Iterator[Captured]:
     bench = Bench(instance)
     yield Captured(bench)
     bench.close()
-
-
-def replayed(files: list[Path]) -> np.ndarray:
-    """Return every record that a replay publishes."""
-    [recording] = recordings_of(files)
-    player = Player(recording, 1 << 16)
-    found = []
-    for chunk in chunks_of(recording.frames(), player.half):
-        player.play(chunk)
-        found += [records.copy() for records, _ in player.events.drain()]
-        for _ in player.instruments.drain():
-            pass
-    return np.concatenate(found)
-
-
-def data_of(records: np.ndarray) -> np.ndarray:
-    return records[~np.isin(records["kind"], EXCLUDED_KINDS)]
-
-
-def equal(ours: np.ndarray, theirs: np.ndarray) -> None:
-    assert len(ours) == len(theirs)
-    for name in set(EVENT.names) - set(EXCLUDED_COLUMNS):
-        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
 def test_a_replay_is_the_live_run(live: Captured) -> None:

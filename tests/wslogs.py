@@ -12,6 +12,9 @@ from collectors import wslog_writer
 from collectors.wslog import About, WsLog
 from collectors.wslog_writer import Capture, CaptureSpec
 from layouts import EVENT, Entry, Kind
+from ops.replay import chunks_of
+from ops.replay_player import Player
+from ops.replay_recording import recordings_of
 from shm import region as regions
 from shm.counters import Counters
 from shm.producer import open_ring
@@ -19,6 +22,8 @@ from shm.region import ring_name
 from shm.registry import files_of
 
 WORKER = "feed"
+EXCLUDED_KINDS = (Kind.HEARTBEAT, Kind.STATE, Kind.RESTART)
+EXCLUDED_COLUMNS = ("stamp", "publish_delta_ns")
 HEADER = struct.Struct("<8sIIqqqq16sIIII48s")
 ENTRY = struct.Struct("<IIIIqqqqIIBBHI")
 """The two layouts, written down a second time from their tables."""
@@ -169,3 +174,26 @@ def entries_of(paths: list[Path], *kinds: Entry) -> Iterator[Kept]:
     """Yield the entries of these kinds (all, where none is named) of files, in order."""
     for path in paths:
         yield from (e for e in parse(path) if not kinds or e.entry in kinds)
+
+
+def replayed(files: list[Path]) -> np.ndarray:
+    """Return every record that a replay publishes."""
+    [recording] = recordings_of(files)
+    player = Player(recording, 1 << 16)
+    found = []
+    for chunk in chunks_of(recording.frames(), player.half):
+        player.play(chunk)
+        found += [records.copy() for records, _ in player.events.drain()]
+        for _ in player.instruments.drain():
+            pass
+    return np.concatenate(found)
+
+
+def data_of(records: np.ndarray) -> np.ndarray:
+    return records[~np.isin(records["kind"], EXCLUDED_KINDS)]
+
+
+def equal(ours: np.ndarray, theirs: np.ndarray) -> None:
+    assert len(ours) == len(theirs)
+    for name in set(EVENT.names) - set(EXCLUDED_COLUMNS):
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
