@@ -35,7 +35,7 @@ from consumers.record_views import RECORD_VIEWS, SIDE, STATE, record_view
 from layouts import EVENT_VIEWS, LAYOUTS, Kind, describe
 from shm.errors import AttachError, ConfigurationError, TickringError
 from shm.reader import open_reader
-from shm.registry import DEFAULT_INSTANCE, default_state_dir, read_instance, ring_names
+from shm.registry import DEFAULT_INSTANCE, default_state_dir, last_instance, ring_names
 
 _TRIES = 20
 _VIEWS = {
@@ -112,9 +112,8 @@ def connect(
 
 def data_dir_of(instance: str) -> Path:
     """Return where the recorder of an instance writes."""
-    try:
-        found = read_instance(instance)
-    except AttachError:
+    found = last_instance(instance)
+    if found is None:
         return Path(default_state_dir(instance)) / "data"
     named = found.config.get("recorder", {}).get("data_dir", "")
     return Path(named).expanduser() if named else Path(found.state_dir) / "data"

@@ -21,7 +21,7 @@ from ops.audit_ledgers import FrameRow, RecordRow, counters_of, frame_rows, reco
 from ops.audit_store import Check, file_checks
 from ops.child import write_private
 from ops.options import Topology
-from ops.topology import load_topology
+from ops.topology import topology_of
 from shm.clock import now_ns
 from shm.errors import NoMagic, NoRing
 from shm.registry import read_instance
@@ -57,7 +57,7 @@ def audit(instance: str, closing: bool = False, state_path: Path | None = None) 
     Args:
         instance: its name.
         closing: it has just been drained; write the result.
-        state_path: where closed books are; None: the default state directory of the instance.
+        state_path: where closed books are; None: where the instance ran last.
 
     Raises:
         NoRing: it does not run and no closed books are there.
@@ -65,7 +65,7 @@ def audit(instance: str, closing: bool = False, state_path: Path | None = None) 
     try:
         found = read_instance(instance)
     except NoRing:
-        return closed_books(state_path or load_topology(None, instance=instance).state_path)
+        return closed_books(state_path or topology_of(instance).state_path)
     topology = msgspec.convert(found.config, Topology)
     return close_books(topology, Path(found.state_dir), closing)
 

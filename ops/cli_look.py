@@ -8,10 +8,8 @@ from cyclopts import Parameter
 
 from ops import show
 from ops.cli_app import OK, UNWELL, ConfigFile, InstanceName, Json, app, bench, config
-from ops.options import Topology
-from ops.topology import load_topology
-from shm.errors import NoRing
-from shm.registry import DEFAULT_INSTANCE, read_instance
+from ops.topology import load_topology, topology_of
+from shm.registry import DEFAULT_INSTANCE
 
 if TYPE_CHECKING:
     from ops.capacity import Need
@@ -227,11 +225,3 @@ def config_explain(key: str, json: Json = False) -> int:
     else:
         show.say(f"{found.key} = {found.default}\n{found.text}")
     return OK
-
-
-def topology_of(instance: str) -> Topology:
-    """Return the resolved configuration of a running instance, or the defaults."""
-    try:
-        return msgspec.convert(read_instance(instance).config, Topology)
-    except NoRing:
-        return load_topology(None, instance=instance)

@@ -110,7 +110,7 @@ def pnl_verify(
         Where the recorder's files are, when the instance is down and its state directory is not the default one.
     """
     from consumers import history, pnl_verify
-    from ops.cli_look import topology_of
+    from ops.topology import topology_of
 
     lots = topology_of(instance).pnl.lots
     report = pnl_verify.verify(history.connect(instance, data_dir), lots, day)

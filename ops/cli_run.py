@@ -1,7 +1,6 @@
 """Verbs that run an instance: up, down, restart, subscribe, unsubscribe, reload, status, ready, logs, run."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -19,9 +18,9 @@ from ops.cli_app import (
     OptionalInstance,
     app,
 )
-from ops.topology import load_topology
-from shm.errors import ConfigurationError, NoRing
-from shm.registry import DEFAULT_INSTANCE, read_instance
+from ops.topology import load_topology, topology_of
+from shm.errors import ConfigurationError
+from shm.registry import DEFAULT_INSTANCE
 
 
 @app.command
@@ -132,7 +131,7 @@ def reload(config: ConfigFile = None, instance: OptionalInstance = None, json: J
     from ops.inputs import check_streams, resolve
 
     if config is None:
-        config = launch.source_of(_state_path(instance or DEFAULT_INSTANCE))
+        config = launch.source_of(topology_of(instance or DEFAULT_INSTANCE).state_path)
     topology = resolve(load_topology(config, instance=instance))
     check_streams(topology)
     return _ask(topology.instance, "reload", [], json, config=msgspec.to_builtins(topology))
@@ -191,7 +190,7 @@ def logs(
     """Print the log of a worker, or of "supervisor"; also after `down`."""
     from ops import logs as files
 
-    state_path = load_topology(config).state_path if config else _state_path(instance)
+    state_path = (load_topology(config) if config else topology_of(instance)).state_path
     path = state_path / "logs" / f"{name}.log"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.log"))) or "none yet"
@@ -237,13 +236,6 @@ def _ask(instance: str, verb: str, names: Sequence[str], json: bool, **more: Any
         for note in answer.notes:
             show.complain(note)
     return OK
-
-
-def _state_path(instance: str) -> Path:
-    try:
-        return Path(read_instance(instance).state_dir)
-    except NoRing:
-        return load_topology(None, instance=instance).state_path
 
 
 def _status_row(row: Any) -> list[Any]:

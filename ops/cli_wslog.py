@@ -7,10 +7,9 @@ from cyclopts import Parameter
 
 from ops import show
 from ops.cli_app import OK, UNWELL, ConfigFile, Flag, InstanceName, Json, app
-from ops.topology import load_topology
-from ops.wslog_index import captures_of
-from shm.errors import ConfigurationError, NoRing
-from shm.registry import DEFAULT_INSTANCE, read_instance
+from ops.topology import load_topology, topology_of
+from shm.errors import ConfigurationError
+from shm.registry import DEFAULT_INSTANCE
 
 
 @app.command
@@ -70,7 +69,7 @@ def trace(
             raise ConfigurationError(f"trace: no file {what}")
         found = frames.trace_entry(path, number)
     else:
-        folder = load_topology(config).capture_path if config else _captures_of(instance)
+        folder = (load_topology(config) if config else topology_of(instance)).capture_path
         found = frames.trace_record(instance, folder, what, number, epoch)
     if json:
         show.as_json(found)
@@ -78,10 +77,3 @@ def trace(
         show.table(["of", "is"], frames.as_rows(found))
         show.say(found.text)
     return OK if found.is_its_frame else UNWELL
-
-
-def _captures_of(instance: str) -> Path:
-    try:
-        return captures_of(read_instance(instance))
-    except NoRing:
-        return load_topology(None, instance=instance).capture_path

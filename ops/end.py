@@ -8,12 +8,9 @@ import os
 import select
 import signal
 
-import msgspec
-
-from ops.options import Topology
 from ops.plan import make_plan
 from ops.supervisor import AlreadyRuns, Supervisor
-from ops.topology import load_topology
+from ops.topology import topology_of
 from shm.errors import AttachError, NoMagic, TickringError
 from shm.process import is_alive
 from shm.registry import Instance, files_of, read_instance
@@ -40,7 +37,7 @@ def bring_down(instance: str) -> bool:
             _end_supervisor(found)
             return True
         try:
-            _drain_orphans(instance, found)
+            _drain_orphans(instance)
         except AlreadyRuns:
             continue  # a supervisor came up in between, or another `down` is at it
         return True
@@ -73,14 +70,9 @@ def _end_supervisor(found: Instance) -> None:
         os.close(fd)
 
 
-def _drain_orphans(instance: str, found: Instance | None) -> None:
+def _drain_orphans(instance: str) -> None:
     """Do what a supervisor would have done."""
-    topology = (
-        msgspec.convert(found.config, Topology)
-        if found is not None
-        else load_topology(None, instance=instance)
-    )
-    supervisor = Supervisor(make_plan(topology))
+    supervisor = Supervisor(make_plan(topology_of(instance)))
     supervisor.open()
     supervisor.drain()
     supervisor.run()

@@ -12,15 +12,16 @@ from typing import Any
 
 import msgspec
 
-from ops import logs
-from ops.child import child_environment
+from ops import logs, show
+from ops.child import child_environment, write_private
 from ops.inputs import check_streams, resolve
 from ops.mem import check_room
 from ops.options import Topology
 from ops.plan import Plan, make_plan
 from ops.supervisor import AlreadyRuns, Supervisor
 from shm.durable import replace_file
-from shm.errors import TickringError
+from shm.errors import NoRing, TickringError
+from shm.registry import memory_file, read_instance
 from shm.worker import configure_logs
 
 _SOURCE = "config.path"
@@ -44,9 +45,17 @@ def prepare(topology: Topology) -> Plan:
     return plan
 
 
-def remember_source(run_dir: Path, config: str | Path | None) -> None:
-    """Note where an instance's TOML is, so that `reload` reads the same; None: it has none."""
-    note = run_dir / _SOURCE
+def remember(plan: Plan, config: str | Path | None) -> None:
+    """Note how an instance was started, for `reload` (its TOML; None: it has none) and for who reads after `down`."""
+    path = memory_file(plan.instance)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(path, msgspec.json.encode(read_instance(plan.instance)))
+    except (OSError, NoRing) as error:
+        show.complain(
+            f"{path} cannot be written ({error}): after `down` name the TOML to audit, logs and trace with -c"
+        )
+    note = plan.run_dir / _SOURCE
     if config is None:
         note.unlink(missing_ok=True)
         return
@@ -95,7 +104,7 @@ def launch(topology: Topology, config: Path | None = None) -> int:
         process.wait()
         kind = AlreadyRuns if answer["kind"] == "AlreadyRuns" else CannotStart
         raise kind(answer["error"])
-    remember_source(plan.run_dir, config)
+    remember(plan, config)
     return int(answer["pid"])
 
 
@@ -104,7 +113,7 @@ def supervise(topology: Topology, config: Path | None = None) -> None:
     plan = prepare(resolve(topology))
     supervisor = Supervisor(plan)
     supervisor.open()
-    remember_source(plan.run_dir, config)
+    remember(plan, config)
     supervisor.run()
 
 

@@ -34,6 +34,7 @@ from ops.options_base import WorkerOptions
 from ops.strict import Mistakes, convert
 from shm.errors import ConfigurationError
 from shm.region import check_part
+from shm.registry import last_instance
 from shm.sessions import first_match
 
 RESERVED = (
@@ -82,6 +83,25 @@ def load_topology(path: str | Path | None = None, **overrides: Any) -> Topology:
         for name, options in topology.consumers.items()
     }
     return msgspec.structs.replace(topology, consumers=own)
+
+
+def topology_of(instance: str) -> Topology:
+    """Return the configuration of an instance as it runs, or last ran; the defaults where it never did.
+
+    Raises:
+        ConfigurationError: it was left by another version of tickring.
+    """
+    found = last_instance(instance)
+    if found is None:
+        return load_topology(None, instance=instance)
+    try:
+        topology = msgspec.convert(found.config, Topology)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(
+            f"instance {instance!r} last ran with a configuration of another version ({error}); name its TOML with -c"
+        ) from None
+    topology.state_dir = found.state_dir  # as it was resolved then, wherever this is called
+    return topology
 
 
 def parse_topology(table: dict[str, Any], source: str) -> Topology:

@@ -1,9 +1,11 @@
 """A running instance is found by a small file beside its rings, so that no tool needs to be told where it is.
 
 **Layout** `/dev/shm/tickring.<instance>.run` (0644, JSON): magic, version, pid and start time of the supervisor, state
-directory, layout hashes, the resolved configuration. It is replaced whole, never edited.
+directory, layout hashes, the resolved configuration. It is replaced whole, never edited. A copy of the last run's, for verbs
+that read what `down` left, is `instance.json` in the instance's default state directory, whichever directory it runs with.
 """
 
+import contextlib
 import difflib
 import os
 from collections.abc import Iterator
@@ -71,11 +73,33 @@ def read_instance(instance: str = DEFAULT_INSTANCE) -> Instance:
     """
     path = run_file(instance)
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Instance)
+        return _described(path)
     except FileNotFoundError:
         raise NoRing(
             f"no instance {instance!r} is running here (no {path}); start it with `tickring up`"
         ) from None
+
+
+def memory_file(instance: str) -> Path:
+    """Return where the description of an instance's last run is."""
+    return Path(default_state_dir(check_part("instance", instance))) / "instance.json"
+
+
+def last_instance(instance: str = DEFAULT_INSTANCE) -> Instance | None:
+    """Return the run description of an instance that runs, else that of its last run; None: there was none.
+
+    Raises:
+        NoMagic: a file is there that is no run description.
+    """
+    for path in (run_file(instance), memory_file(instance)):
+        with contextlib.suppress(FileNotFoundError):
+            return _described(path)
+    return None
+
+
+def _described(path: Path) -> Instance:
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Instance)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise NoMagic(f"{path} is not a run description ({error}); remove it") from error
     if found.magic != _MAGIC or found.version != VERSION:

@@ -8,6 +8,7 @@ from wslogs import Feed, clean, entries_of, frames
 
 from layouts import Entry
 from ops.cli import run_verb
+from ops.topology import load_topology
 from ops.trace import trace_entry, trace_record
 from ops.wslog_keeper import KeeperSpec, keep
 from shm.errors import ConfigurationError
@@ -101,7 +102,8 @@ def test_a_derived_row_is_followed_to_its_cause(feed: Feed, instance) -> None:
 def test_the_verb_prints_the_frame(feed: Feed, capsys, monkeypatch) -> None:
     """Of a ring and of a file, for people and as JSON; exit 1 for a record without a frame, 2 for what is not there."""
     seq = max(expected(feed))
-    monkeypatch.setattr("ops.cli_wslog._captures_of", lambda instance: feed.folder)
+    topology = load_topology(None, capture={"folder": str(feed.folder)})
+    monkeypatch.setattr("ops.cli_wslog.topology_of", lambda instance: topology)
     assert run_verb(["trace", RING, str(seq), "-i", feed.instance, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["text"], found["entry"], found["status"]) == ("after", "frame", "decoded")
