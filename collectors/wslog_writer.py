@@ -42,9 +42,10 @@ COUNTERS = (
     "capture_unasked",
     "capture_bytes",
     "capture_files",
+    "capture_accounted",
 )
 """on: 1 while frames are kept. failed: 1 while the disk takes nothing. frames: kept. lost: came meanwhile and not kept.
-unasked: came while nobody wanted them kept. frames_in = frames + lost + unasked, whenever capture is on."""
+unasked: came while nobody wanted them kept. accounted: frames_in as these were counted = frames + lost + unasked."""
 
 Decode = Callable[[bytes, int], int]
 
@@ -226,8 +227,10 @@ class Capture:
     def tick(self) -> None:
         """Hand over what has gathered; begin a new file where one is due. A few times a second."""
         if not self.is_on:
-            kept = self._counters.get("capture_frames") + self._counters.get("capture_lost")
-            self._counters.set("capture_unasked", self._counters.get("frames_in") - kept)
+            get = self._counters.get
+            kept = get("capture_frames") + get("capture_lost")
+            self._counters.set("capture_unasked", get("frames_in") - kept)
+            self._counters.set("capture_accounted", get("frames_in"))
             return
         assert self.spec is not None
         now, hour = clock.monotonic_ns(), clock.now_ns() // HOUR_NS
@@ -316,6 +319,7 @@ class Capture:
         counters.set("capture_lost", head.frames_lost)
         counters.set("capture_bytes", disk.written_bytes)
         counters.set("capture_files", disk.files)
+        counters.set("capture_accounted", counters.get("frames_in"))
 
 
 _ENTRY_AT = 56

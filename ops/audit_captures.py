@@ -1,7 +1,9 @@
 """Captured frames add up: frames in = kept + lost + not asked for, and what is kept is in the files, counted anew.
 
-**Why it is right** A collector's counters and its staging region survive its death, so the sum closes over kills too. The files
-are read entry by entry (or their rows taken from index.json, which was made so), those of this instance's epochs alone.
+**Why it is right** A collector writes its account several times a second, between two frames, and with it how many frames had
+come by then: the sum is that of one instant, however many come meanwhile; what came since is in hand, not missing. Counters and
+staging region survive their process' death, so the sum closes over kills too. The files are read entry by entry (or their rows
+taken from index.json, which was made so), those of this instance's epochs alone.
 """
 
 import time
@@ -27,20 +29,28 @@ def _check(topology: Topology, name: str, closing: bool) -> Check | None:
     facts = counters_of(topology.instance, name)
     if facts is None:
         return None
-    for _ in range(LOOKS):  # counters move while they are read; a few times a second they agree
+    for _ in range(
+        LOOKS
+    ):  # one account is several stores: read between two of them, it is read again
         facts = counters_of(topology.instance, name) or facts
         values = facts.values
         kept, lost = values.get("capture_frames", 0), values.get("capture_lost", 0)
         if not kept and not lost:
             return None
-        wanted = values.get("frames_in", 0) - values.get("capture_unasked", 0) - lost
-        wrong = abs(wanted - kept)
+        accounted = values.get("capture_accounted", 0)
+        in_hand = values.get("frames_in", 0) - accounted
+        wanted = accounted - values.get("capture_unasked", 0) - lost
+        wrong = abs(wanted - kept) + max(0, -in_hand)
         if not wrong or closing:
             break
         time.sleep(LOOK_S)
     notes = [f"{lost} lost, counted"] if lost else []
-    if facts.state != "STOPPED" and not facts.alive and wrong:
-        notes.append(f"{wrong} more are told when it is back")
+    if facts.state == "STOPPED":
+        wrong += max(0, in_hand)
+    elif facts.alive and in_hand > 0:
+        notes.append(f"{in_hand} more came since its last account")
+    elif not facts.alive and wrong + in_hand:
+        notes.append(f"{wrong + in_hand} more are told when it is back")
         wrong = 0
     if closing and facts.state == "STOPPED":
         held, is_whole = frames_held(topology.capture_path / name, _epochs(topology, name))

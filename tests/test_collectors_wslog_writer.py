@@ -36,6 +36,7 @@ def closes(feed: Feed) -> None:
     """The account: what came is kept, lost, or was not asked for."""
     values = feed.values()
     assert values["frames_in"] == values["frames"] + values["lost"] + values["unasked"], values
+    assert values["frames_in"] == values["accounted"], values
 
 
 def kept(feed: Feed) -> list[bytes]:
@@ -55,6 +56,39 @@ def test_what_came_before_and_after_is_not_asked_for(make) -> None:
     assert kept(feed) == frames(5)
     assert (feed.values()["unasked"], feed.values()["frames"]) == (7, 5)
     closes(feed)
+
+
+def test_an_account_is_of_one_instant_through_every_switch(make) -> None:
+    """Frames that come between two accounts move none of its numbers, while capture is on, off, and on again."""
+    feed = make()
+    feed.decode = feed.publish
+    came = 0
+
+    def come(n: int) -> None:
+        nonlocal came
+        before = feed.values()
+        for text in frames(n):
+            feed.take(text)
+        came += n
+        after = feed.values()
+        assert after["frames_in"] == came
+        assert after | {"frames_in": 0} == before | {"frames_in": 0}
+        assert after["accounted"] == after["frames"] + after["lost"] + after["unasked"]
+
+    for _ in range(2):
+        feed.start()
+        come(40)
+        feed.capture.tick()
+        come(30)
+        feed.capture.stop()
+        feed.decode = feed.publish
+        closes(feed)
+        come(20)
+        feed.capture.tick()
+        closes(feed)
+        come(10)
+    assert feed.values()["frames"] == 140
+    feed.end()
 
 
 def test_every_frame_gets_to_the_file_while_it_runs(make) -> None:

@@ -1,5 +1,6 @@
 """The audit misses nothing: each kind of loss, repeat and damage that is seeded here is counted."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from conftest import Instance
 
 from layouts import EVENT, FEATURES, Kind, Mark
+from ops import audit_captures
 from ops.audit import audit
 from ops.audit_checks import compare, features_checks, held_ring
 from ops.audit_ledgers import frame_rows, record_rows
@@ -35,6 +37,9 @@ def topology(instance: Instance) -> Topology:
     )
 
 
+KEPT = ("capture_accounted", "capture_frames", "capture_lost", "capture_unasked")
+
+
 class Stage:
     """Rings and counters as workers would leave them."""
 
@@ -42,7 +47,7 @@ class Stage:
         self.instance = instance
         self.events = self.ring("kraken", "events", EVENT, 64)
         self.features = self.ring("features", "features", FEATURES, 64)
-        names = ["frames_in", "frames_decoded", "frames_abandoned", "rejected.checksum"]
+        names = ["frames_in", "frames_decoded", "frames_abandoned", "rejected.checksum", *KEPT]
         self.collector = Counters.create(instance.name, "kraken", names)
         self.reader = Counters.create(
             instance.name, "features", ["in.kraken.events.seq", "in.kraken.events.lost"]
@@ -101,6 +106,53 @@ def test_frames_in_are_decoded_rejected_or_abandoned(
         stage.collector.set(name, value)
     row = frame_rows(topology)[0]
     assert row.unaccounted == unaccounted
+
+
+@pytest.mark.parametrize(
+    ("frames_in", "account", "live", "stopped"),
+    [
+        (100, (100, 60, 10, 30), 0, 0),
+        (101, (100, 60, 10, 30), 0, 1),
+        (9_999, (100, 60, 10, 30), 0, 9_899),
+        (9_999, (100, 59, 10, 30), 1, 9_900),
+        (9_999, (100, 61, 10, 30), 1, 9_900),
+        (9_999, (100, 60, 10, 29), 1, 9_900),
+        (99, (100, 60, 10, 30), 1, 1),
+    ],
+)
+def test_captured_frames_add_up_however_many_come_meanwhile(
+    topology, stage, monkeypatch, frames_in, account, live, stopped
+) -> None:
+    """An account is of one instant: what came since is in hand until the collector has stopped, what it lacks is told."""
+    monkeypatch.setattr(audit_captures, "LOOK_S", 0.0)
+    stage.collector.set("frames_in", frames_in)
+    for name, value in zip(KEPT, account, strict=True):
+        stage.collector.set(name, value)
+    check = audit_captures.capture_checks(topology, closing=False)[0]
+    assert check.unaccounted == live
+    assert (f"{frames_in - 100} more came" in check.note) == (frames_in > 100)
+    stage.collector.set_state("STOPPED")
+    assert audit_captures.capture_checks(topology, closing=False)[0].unaccounted == stopped
+
+
+@pytest.mark.parametrize(("torn", "unaccounted"), [(0, 0), (1, 0), (49, 0), (50, 7), (1000, 7)])
+def test_an_account_that_is_read_between_two_stores_is_read_again(
+    topology, stage, monkeypatch, torn, unaccounted
+) -> None:
+    """LOOKS times at most; then what does not add up is told."""
+    assert audit_captures.LOOKS == 50
+    monkeypatch.setattr(audit_captures, "LOOK_S", 0.0)
+    for name, value in zip(("frames_in", *KEPT), (100, 100, 60, 10, 30), strict=True):
+        stage.collector.set(name, value)
+    whole = audit_captures.counters_of(topology.instance, "kraken")
+    reads = itertools.count()
+
+    def read(*_):
+        is_torn = 0 < next(reads) <= torn  # the first reading only tells whether there is any
+        return whole._replace(values=whole.values | {"capture_frames": 67}) if is_torn else whole
+
+    monkeypatch.setattr(audit_captures, "counters_of", read)
+    assert audit_captures.capture_checks(topology, closing=False)[0].unaccounted == unaccounted
 
 
 @pytest.mark.parametrize(
