@@ -234,15 +234,16 @@ class KrakenV2(Decoder):
         if line is None or not (line.has_book or self.accept_any):
             return Reject.UNKNOWN_SYMBOL
         bids, asks = bytes(entry.bids), bytes(entry.asks)
-        if not line.has_book:
-            self._set_depth(line, self._depth_of_snapshot(bids, asks))
+        if self.accept_any and (flags & SNAPSHOT or not line.has_book):
+            self._set_depth(line, max(line.instrument.depth, self._least_depth(bids, asks)))
         return self._apply(
             entry.symbol, line, flags, bids, asks, bytes(entry.timestamp), entry.checksum, ts
         )
 
-    def _depth_of_snapshot(self, bids: bytes, asks: bytes) -> int:
-        """Guess the depth where no acknowledgement told it: the least that the venue has and the snapshot
-        fits in.
+    def _least_depth(self, bids: bytes, asks: bytes) -> int:
+        """Return the least depth of the venue's that these levels fit in: what is taken where no acknowledgement told it,
+        until a longer snapshot shows that it is more. It is too small for a book that had fewer levels than its depth; such a
+        book is cut too early, and at depth 10 all that is left is under the checksum.
         """
         levels = max(bids.count(b"{"), asks.count(b"{"), 1)
         return min((d for d in self.depths if d >= levels), default=max(self.depths))

@@ -268,6 +268,57 @@ def test_an_untold_depth_is_the_least_that_fits(levels, depth) -> None:
     pipeline.close()
 
 
+def ladder(levels: int, first: int = 100) -> list[list[str]]:
+    """Return bids, best first, a cent apart."""
+    return [[f"{first - i / 100:.2f}", "1.000"] for i in range(levels)]
+
+
+TOP = [["100.01", "1.000"]]
+
+
+def test_a_longer_snapshot_shows_that_an_untold_depth_is_more(pipeline) -> None:
+    """An update that comes first, or a thin snapshot, is not the last word; a shorter one later takes nothing back."""
+    line = None
+    depths = []
+    assert pipeline.feed(v2("update", bids=ladder(1), checksum=1)) == Reject.NO_SNAPSHOT
+    for levels in (9, 14, 25, 26, 3):
+        assert pipeline.feed(snapshot_v2(bids=ladder(levels), asks=TOP)) == 0
+        line = pipeline.decoder.instruments["A/B"]
+        depths.append(line.instrument.depth)
+        assert len(line.live.depth(1, 99)) == levels
+    assert depths == [10, 25, 25, 100, 100]
+
+
+def test_a_subscribed_depth_is_no_guess() -> None:
+    """Live, a thin book grows to the depth that was asked for, whatever its snapshot held; and is cut there."""
+    pipeline = Pipeline("kraken_v2", [Subscription("book", ("A/B",), 25)], accept_any=False)
+    assert pipeline.feed(snapshot_v2(bids=ladder(9), asks=TOP)) == 0
+    line = pipeline.decoder.instruments["A/B"]
+    for levels in range(10, 28):
+        assert (
+            pipeline.feed(update("kraken_v2", ladder(levels)[-1:], [], (ladder(levels), TOP))) == 0
+        )
+        assert len(line.live.depth(1, 99)) == min(levels, 25)
+    assert pipeline.feed(snapshot_v2(bids=ladder(30), asks=TOP)) == 0
+    assert line.instrument.depth == len(line.live.depth(1, 99)) == 25
+    pipeline.close()
+
+
+def test_a_book_that_was_cut_at_too_small_a_guess_is_suspect_before_it_is_wrong(pipeline) -> None:
+    """The venue's depth is 25, ten is what the thin snapshot says: the first update that misses a level fails its checksum."""
+    assert pipeline.feed(snapshot_v2(bids=ladder(9), asks=TOP)) == 0
+    for levels in (10, 11):
+        assert (
+            pipeline.feed(update("kraken_v2", ladder(levels)[-1:], [], (ladder(levels), TOP))) == 0
+        )
+    gone = [[ladder(1)[0][0], "0.000"]]
+    assert pipeline.feed(update("kraken_v2", gone, [], (ladder(11)[1:], TOP))) == Reject.CHECKSUM
+    line = pipeline.decoder.instruments["A/B"]
+    assert line.live.state == InstrumentState.SUSPECT
+    assert pipeline.feed(snapshot_v2(bids=ladder(12), asks=TOP)) == 0
+    assert (line.live.state, line.instrument.depth) == (InstrumentState.LIVE, 25)
+
+
 def test_the_requests_are_the_venue_s(pipeline) -> None:
     """Subscribe, unsubscribe and ping in v2's words."""
     book = Subscription("book", ("A/B",), 25)
