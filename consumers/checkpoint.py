@@ -48,7 +48,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """What an image belongs to."""
 
     computation: str
-    """Names the meaning of the image's bytes; see `consumers.stateful.Computation.identity`."""
+    """Names the meaning of the image's bytes; see `consumers.computation.Computation.identity`."""
     output_uuid: str
     output_next_seq: int
     positions: tuple[Position, ...]

@@ -109,7 +109,7 @@ class _Sums(NamedTuple):
 
 
 class ExposureEngine:
-    """All exposures of one worker (consumers.stateful.Computation)."""
+    """All exposures of one worker (consumers.computation.Computation)."""
 
     identity = f"exposure 1 {abi_hash(EXPOSURE).hex()} {abi_hash(POSITION).hex()}"
     output = EXPOSURE

@@ -121,7 +121,7 @@ def begin_row(row: Any, record: Any, index: int, count: int) -> None:
 
 
 class OwnComputation:
-    """An own consumer as the loop drives it (consumers.stateful.Computation)."""
+    """An own consumer as the loop drives it (consumers.computation.Computation)."""
 
     batch_records = BATCH_RECORDS
     unfinished = False

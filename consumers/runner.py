@@ -16,8 +16,9 @@ from pathlib import Path
 import structlog
 
 from consumers.checkpoint import CheckpointStore
+from consumers.computation import Computation
 from consumers.loop import InputSet, Stoppable, input_counters, spin_us_of
-from consumers.stateful import COUNTERS, Computation, StatefulWorker
+from consumers.stateful import COUNTERS, StatefulWorker
 from shm.counters import Counters
 from shm.njit import CompileCounter
 from shm.producer import open_ring
