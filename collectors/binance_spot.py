@@ -30,7 +30,7 @@ from collectors.feed_decoder import EMPTY, request
 from collectors.instruments import Steps
 from layouts import InstrumentState, StateReason
 from shm.forms import Form, FormKind, FormRule, take_frame
-from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, Reject
+from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, WIDER, Reject
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
 _STREAMS = {"book": "depth@100ms", "trade": "trade", "ticker": "bookTicker"}
@@ -294,6 +294,8 @@ class BinanceSpot(DiffDecoder):
             self.known.allow(line.place, type(data) is Trade)
         side = -1 if data.m else 1
         status = self._stage(line, 0, data.p, data.q, data.T, data.t, side, ts)
+        if status == WIDER:
+            return self._trade(data, ts)
         if status:
             return self._trades_failed(data.s, line, status, ts)
         return self._publish_trades()

@@ -26,7 +26,7 @@ from collectors.feed_decoder import EMPTY, request
 from collectors.instrument_line import InstrumentLine
 from collectors.instruments import Instrument, Steps
 from shm.forms import Form, FormKind, take_frame
-from shm.outlet import DECODED, ENDS_FRAME, Outlet, Reject
+from shm.outlet import DECODED, ENDS_FRAME, WIDER, Outlet, Reject
 
 _BOOK = "diff_order_book_"
 _TRADES = "live_trades_"
@@ -190,6 +190,8 @@ class Bitstamp(DiffDecoder):
         price, qty = data.price_str or data.price, data.amount_str or data.amount
         side = _TAKER_SIDES[data.type]
         status = self._stage(line, 0, price, qty, data.microtimestamp, data.id, side, ts)
+        if status == WIDER:
+            return self._trade(message, ts)
         if status:
             return self._trades_failed(symbol, line, status, ts)
         return self._publish_trades()

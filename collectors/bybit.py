@@ -22,7 +22,7 @@ from collectors.allowance import Rate
 from collectors.decoder import BAD_FRAME, Subscription
 from collectors.feed_decoder import EMPTY, FeedDecoder, request
 from collectors.instruments import Steps
-from shm.outlet import ENDS_FRAME, SNAPSHOT, Reject
+from shm.outlet import ENDS_FRAME, SNAPSHOT, WIDER, Reject
 
 _TAKER_SIDES = {"Buy": 1, "Sell": -1}
 _TOPICS = {"book": "orderbook", "trade": "publicTrade"}
@@ -201,6 +201,8 @@ class Bybit(FeedDecoder):
             trade_id = _number_of(trade.i)
             side = _TAKER_SIDES[trade.S]
             status = self._stage(line, 0, trade.p, trade.v, trade.T, trade_id, side, ts)
+            if status == WIDER:
+                return self._trades(message, ts)
             if status:
                 return self._trades_failed(trade.s, line, status, ts)
         return self._publish_trades(unknown)

@@ -30,7 +30,7 @@ from collectors.feed_decoder import EMPTY, FeedDecoder, only_one, request
 from collectors.instruments import Steps
 from shm.feed import BOTH_SIDES, miss
 from shm.forms import Form, FormKind, FormRule, take_frame
-from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, Reject
+from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, WIDER, Reject
 
 _UPDATE_ENDS = BOTH_SIDES | ENDS_FRAME
 _UPDATE = BOTH_SIDES
@@ -283,6 +283,10 @@ class CoinbaseAdvanced(FeedDecoder):
 
     def _no_book(self, message: _Trades | _Ticker | _Heartbeat, ts: int) -> int:
         if type(message) is _Trades:
+            for printed in message.events:
+                if len(printed.trades) > 1:
+                    printed.trades.reverse()
+                    printed.trades.sort(key=_id_of)
             return self._trades(message.events, ts)
         if type(message) is _Ticker:
             for event in message.events:
@@ -296,11 +300,7 @@ class CoinbaseAdvanced(FeedDecoder):
         unknown = False
         for event in events:
             flags = SNAPSHOT if event.type == "snapshot" else 0
-            trades = event.trades
-            if len(trades) > 1:
-                trades.reverse()
-                trades.sort(key=_id_of)
-            for trade in trades:
+            for trade in event.trades:
                 line = self._line(trade.product_id)
                 if line is None:
                     unknown = True
@@ -308,6 +308,8 @@ class CoinbaseAdvanced(FeedDecoder):
                 side = _TAKER_SIDES[trade.side]
                 texts = trade.price, trade.size, trade.time
                 status = self._stage(line, flags, *texts, _id_of(trade), side, ts)
+                if status == WIDER:
+                    return self._trades(events, ts)
                 if status:
                     return self._trades_failed(trade.product_id, line, status, ts)
         return self._publish_trades(unknown)

@@ -22,7 +22,7 @@ from collectors.feed_decoder import EMPTY, FeedDecoder, request
 from collectors.instruments import Steps
 from shm.feed import BOTH_SIDES, miss
 from shm.forms import Form, FormKind, FormRule, take_frame
-from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, Reject
+from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, WIDER, Reject
 
 _UPDATE = BOTH_SIDES | ENDS_FRAME
 _TAKER_SIDES = {"buy": -1, "sell": 1}
@@ -223,6 +223,8 @@ class CoinbaseExchange(FeedDecoder):
         side = _TAKER_SIDES[message.side]
         texts = message.price, message.size, message.time
         status = self._stage(line, flags, *texts, number, side, ts)
+        if status == WIDER:
+            return self._match(message, ts)
         if status:
             return self._trades_failed(symbol, line, status, ts)
         if last and number > last + 1:

@@ -30,6 +30,7 @@ from collectors.instrument_line import InstrumentLine
 from collectors.instruments import InstrumentTable, Steps
 from layouts import GapReason, InstrumentState, StateReason
 from shm.errors import ConfigurationError
+from shm.feed import widen
 from shm.forms import TAKEN_PLACE, TAKEN_STATUS, TAKEN_TRADES, Form, Forms
 from shm.outlet import DECODED, SNAPSHOT, WIDER, Outlet, Reject, apply_levels
 
@@ -285,13 +286,28 @@ class Decoder(ABC):
             line.ask_at = 0
         return DECODED
 
-    def _may_stage_again(self, line: InstrumentLine, status: int, ts: int) -> bool:
-        """Open the version that a trade asks for: the first, or a wider one where no book keeps its integers."""
-        no_book = status == Reject.TOO_MANY_DIGITS and not line.has_book
-        if status == WIDER or (no_book and line.live.wanted_scales != line.live.scales):
+    def _stages_again(self, line: InstrumentLine, status: int, ts: int) -> bool:
+        """Tell whether a trade asked for a version that is open now: the first, or a wider one. What was staged of its frame
+        is forgotten then and the whole frame to be staged again, so that all of it has one scale and leaves together.
+        """
+        if status != WIDER and not (status == Reject.TOO_MANY_DIGITS and self._may_widen(line)):
+            return False
+        self.outlet.abandon()
+        self._widen(line, ts)
+        return True
+
+    def _may_widen(self, line: InstrumentLine) -> bool:
+        """Tell whether a trade with more decimals may open a wider version: where no book keeps its integers."""
+        return not line.has_book and line.live.wanted_scales != line.live.scales
+
+    def _widen(self, line: InstrumentLine, ts: int, keeps_book: bool = True) -> None:
+        """Open the version that the last frame asked for; all but an instrument's first are told by a record."""
+        if not keeps_book or not line.live.version:
             self._open_version(line, ts)
-            return True
-        return False
+            return
+        price_scale, qty_scale = line.live.wanted_scales
+        version = self.table.open_version(line.instrument, price_scale, qty_scale, ts)
+        widen(line.live, version, price_scale, qty_scale, ts)
 
     def _look(self, taken: int, ts: int) -> int:
         """Go on after `take_frame` has told something: a refusal, or an update of an instrument that is watched."""

@@ -22,7 +22,7 @@ from collectors.allowance import Rate
 from collectors.decoder import BAD_FRAME, Subscription
 from collectors.feed_decoder import EMPTY, FeedDecoder, request, text_of
 from collectors.instruments import Steps
-from shm.outlet import ENDS_FRAME, SNAPSHOT, Reject
+from shm.outlet import ENDS_FRAME, SNAPSHOT, WIDER, Reject
 
 _TAKER_SIDES = {"buy": 1, "sell": -1}
 _CHANNELS = {"book": "book", "trade": "trades", "ticker": "ticker"}
@@ -201,6 +201,8 @@ class Deribit(FeedDecoder):
             status = self._stage(
                 line, 0, trade.price, trade.amount, trade.timestamp, trade.trade_seq, side, ts
             )
+            if status == WIDER:
+                return self._trades(trades, ts)
             if status:
                 return self._trades_failed(symbol, line, status, ts)
         return self._publish_trades(unknown)

@@ -17,7 +17,7 @@ import msgspec
 from collectors.decoder import Decoder
 from collectors.instrument_line import InstrumentLine
 from layouts import GapReason, InstrumentState, StateReason
-from shm.feed import apply_rows, compare_top, fits_wanted, lose, top_of, widen
+from shm.feed import apply_rows, compare_top, fits_wanted, lose, top_of
 from shm.outlet import DECODED, SNAPSHOT, WIDER, Reject, stage_trade
 
 EMPTY = msgspec.Raw(b"")
@@ -106,15 +106,6 @@ class FeedDecoder(Decoder):
             self.instruments[symbol].seq = 0
         return super()._looked(symbol, line, status, ts)
 
-    def _widen(self, line: InstrumentLine, ts: int, keeps_book: bool = True) -> None:
-        """Open the version that the last frame asked for."""
-        if not keeps_book or not line.live.version:
-            self._open_version(line, ts)
-            return
-        price_scale, qty_scale = line.live.wanted_scales
-        version = self.table.open_version(line.instrument, price_scale, qty_scale, ts)
-        widen(line.live, version, price_scale, qty_scale, ts)
-
     def _gap(self, symbol: str, line: FeedLine, first: int, last: int, lost: int, ts: int) -> None:
         """The venue's numbers `first` to `last` are missing: the book is SUSPECT and asked for again."""
         line.seq = 0
@@ -156,15 +147,15 @@ class FeedDecoder(Decoder):
         side: int,
         ts: int,
     ) -> int:
-        """Stage one trade, in a wider version where it needs one; those staged before leave in theirs."""
+        """Stage one trade. WIDER: a wider version is open now, stage the whole frame again."""
         p, q, t = bytes(price), bytes(qty), bytes(time)
         texts = (p, len(p), q, len(q), t, len(t))
         status = stage_trade(line.handle, flags, *texts, trade_id, side, ts)
-        if status == WIDER or (status == Reject.TOO_MANY_DIGITS and fits_wanted(line.live)):
-            self.outlet.commit()
-            self._widen(line, ts)
-            status = stage_trade(line.handle, flags, *texts, trade_id, side, ts)
-        return status
+        return WIDER if status and self._stages_again(line, status, ts) else status
+
+    def _may_widen(self, line: InstrumentLine) -> bool:
+        """Tell whether a wider version holds all that the book has."""
+        return fits_wanted(line.live)
 
     def _publish_trades(self, unknown: bool = False) -> int:
         """Publish the staged trades and count their frame."""

@@ -21,7 +21,7 @@ from collectors.feed_decoder import EMPTY, FeedDecoder, request, text_of
 from collectors.instruments import Steps
 from shm.feed import BOTH_SIDES
 from shm.forms import Form, FormKind, FormRule, take_frame
-from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, Reject
+from shm.outlet import DECODED, ENDS_FRAME, SNAPSHOT, WIDER, Reject
 
 _UPDATE = ENDS_FRAME | BOTH_SIDES
 _TAKER_SIDES = {"buy": 1, "sell": -1}
@@ -227,6 +227,8 @@ class KrakenFutures(FeedDecoder):
             status = self._stage(
                 line, flags, trade.price, trade.qty, trade.time, trade.seq, side, ts
             )
+            if status == WIDER:
+                return self._trades(symbol, trades, flags, ts)
             if status:
                 return self._trades_failed(symbol, line, status, ts)
         return self._publish_trades()

@@ -223,8 +223,8 @@ class KrakenV1(Decoder):
         for row in rows:
             text = bytes(row)
             status = stage_trade_row(handle, 0, text, len(text), ts)
-            if status and self._may_stage_again(line, status, ts):
-                status = stage_trade_row(handle, 0, text, len(text), ts)
+            if status and self._stages_again(line, status, ts):
+                return self._trades(data, rows, ts)
             if status:
                 return self._trades_failed(symbol, line, status, ts)
         return commit_trades(self.outlet.handle, ENDS_FRAME)

@@ -281,8 +281,8 @@ class KrakenV2(Decoder):
                 unknown = True
                 continue
             status = _stage(line.handle, flags, entry, ts)
-            if status and self._may_stage_again(line, status, ts):
-                status = _stage(line.handle, flags, entry, ts)
+            if status and self._stages_again(line, status, ts):
+                return self._trades(message, ts)
             if status:
                 return self._trades_failed(symbol, line, status, ts)
         if unknown:

@@ -26,7 +26,7 @@ from collectors.instrument_line import InstrumentLine
 from collectors.instruments import Instrument, Steps
 from shm.feed import CHECKSUM_OKX
 from shm.forms import Form, FormKind, take_frame
-from shm.outlet import DECODED, SNAPSHOT, Outlet, Reject
+from shm.outlet import DECODED, SNAPSHOT, WIDER, Outlet, Reject
 
 _TAKER_SIDES = {"buy": 1, "sell": -1}
 _CHANNELS = {"book": "books", "trade": "trades"}
@@ -298,6 +298,8 @@ class Okx(FeedDecoder):
                 continue
             side = _TAKER_SIDES[trade.side]
             status = self._stage(line, 0, trade.px, trade.sz, trade.ts, trade.trade_id, side, ts)
+            if status == WIDER:
+                return self._trades(message, ts)
             if status:
                 return self._trades_failed(trade.symbol, line, status, ts)
         return self._publish_trades(unknown)

@@ -42,6 +42,7 @@ struct tr_outlet {
     int64_t records_capacity;
     int64_t trades_staged;
     int64_t trades_capacity;
+    int64_t repeats_staged; /* trades of the frame that were counted as duplicates */
     int64_t ts_event; /* newest of any instrument */
     tr_took took;
     struct tr_level_pair *pairs;

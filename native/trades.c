@@ -97,6 +97,7 @@ int64_t tr_live_trade(tr_live *l, int64_t flags, const char *price, int64_t pric
         return TR_FRAME_NOT_A_NUMBER;
     if (trade_id && trade_id <= l->last_trade_id) {
         tr_count(l->outlet, TR_COUNT_TRADES_DUPLICATE, 1);
+        l->outlet->repeats_staged++;
         return TR_FRAME_OK;
     }
     return stage_trade(l, flags, word, ts, trade_id, side, ts_recv) ? TR_FRAME_OK : TR_FRAME_TOO_LARGE;
@@ -145,7 +146,7 @@ static int64_t commit(tr_outlet *o) {
         tr_outlet_abandon(o);
         return TR_FRAME_NOT_PUBLISHED;
     }
-    o->trades_staged = 0;
+    o->trades_staged = o->repeats_staged = 0;
     tr_count(o, TR_COUNT_TRADES, n);
     return TR_FRAME_OK;
 }
@@ -164,7 +165,8 @@ void tr_outlet_abandon(tr_outlet *o) {
         undo->live->ts_event = undo->previous_ts_event;
         undo->live->state = undo->previous_state;
     }
-    o->staged = 0;
+    tr_count(o, TR_COUNT_TRADES_DUPLICATE, -o->repeats_staged);
+    o->staged = o->repeats_staged = 0;
 }
 
 /* ---- for tests and tools ---- */
