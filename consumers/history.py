@@ -9,6 +9,8 @@
 `ring`, `run` (the ring's incarnation), `epoch`, `seq`, `day` (UTC date of ts_event, of ts_recv where the venue gives no time).
 Prices and quantities are float64, or with price="fixed" the ring's integers (value = integer / 10**price_scale). `events`,
 `books`, `instruments`, `bar_records`, `feature_records`, ...: every record, heartbeats too, as it is in the ring.
+An own consumer `vwap` has `vwap` and `vwap_records` likewise, of its layout's columns, over all layouts it ever had
+(consumers.own_views).
 
 **Why it is right** What is published is read from Parquet, what is journaled and not published from the journals,
 what comes after that from the rings: the three are cut at seqs of the same incarnation. The manifest is read again
@@ -30,30 +32,27 @@ import pyarrow as pa
 from consumers.bar_view import bars_view
 from consumers.journal import SUFFIX, Contents, JournalDamaged, JournalHeader, read_journal
 from consumers.manifest import Row, live_files, read_manifest
-from consumers.parquet_store import layout_hash, to_table
-from consumers.record_views import RECORD_VIEWS, SIDE, STATE, record_view
-from layouts import EVENT_VIEWS, LAYOUTS, Kind, describe
+from consumers.own_views import own_views_of, source_view
+from consumers.parquet_store import description_of, layout_hash, to_table
+from consumers.record_views import (
+    EVENT_KINDS,
+    RECORD_VIEWS,
+    RECORDS,
+    SIDE,
+    STATE,
+    quoted,
+    record_view,
+    version_joins,
+)
+from layouts import EVENT_VIEWS, LAYOUTS, UNKNOWN, Kind, describe, layout_name
 from shm.errors import AttachError, ConfigurationError, TickringError
+from shm.header import dtype_of
 from shm.reader import open_reader
 from shm.registry import DEFAULT_INSTANCE, default_state_dir, last_instance, ring_names
 
 _TRIES = 20
-_VIEWS = {
-    "events": "event",
-    "books": "book",
-    "instruments": "instrument",
-    "bar_records": "bar",
-    **{view.records: view.layout for view in RECORD_VIEWS.values()},
-}
-_EVENT_VIEWS = {
-    "trades": Kind.TRADE,
-    "quotes": Kind.QUOTE,
-    "levels": Kind.LEVEL,
-    "gaps": Kind.GAP,
-    "states": Kind.STATE,
-}
 _VERSIONED = (Kind.SNAPSHOT_BEGIN, Kind.SNAPSHOT_END, Kind.STATE)
-_LAYOUT_OF = {layout_hash(describe(dtype)): name for name, dtype in LAYOUTS.items()}
+_KNOWN = {layout_hash(describe(dtype)): dtype for dtype in LAYOUTS.values()}
 
 Price = Literal["float", "fixed"]
 
@@ -67,7 +66,7 @@ class _Part(NamedTuple):
 
     ring: str
     uuid: str
-    layout: str
+    layout: np.dtype
     files: list[str]
     table: pa.Table | None
 
@@ -97,16 +96,18 @@ def connect(
     folder = Path(data_dir) if data_dir is not None else data_dir_of(instance)
     parts = _collect(instance, folder)
     connection = duckdb.connect()
-    for view, layout in _VIEWS.items():
-        empty = to_table(np.empty(0, LAYOUTS[layout]), np.empty(0, int), np.empty(0, int))
+    for view, name in RECORDS.items():
+        layout = LAYOUTS[name]
+        empty = to_table(np.empty(0, layout), np.empty(0, int), np.empty(0, int))
         chosen = [part for part in parts if part.layout == layout]
         _make_view(connection, view, [*chosen, _Part("", "", layout, [], empty)])
     _make_scales(connection)
-    for view, kind in _EVENT_VIEWS.items():
+    for view, kind in EVENT_KINDS.items():
         connection.execute(_event_view(view, kind, price))
     connection.execute(bars_view(price))
     for view in RECORD_VIEWS:
         connection.execute(record_view(view, price))
+    _make_own(connection, parts, price)
     return connection
 
 
@@ -145,14 +146,13 @@ def _read_journals(folder: Path) -> list[Contents]:
 
 
 def _read_rings(instance: str) -> list[Contents]:
-    """Copy what the rings hold of the layouts that are known."""
+    """Copy what the rings hold of the layouts that have a name."""
     found = []
     for name in ring_names(instance):
         try:
             with open_reader(name) as reader:
                 facts, dtype = reader.facts(), reader.dtype
-                layout = layout_hash(describe(dtype))
-                if layout not in _LAYOUT_OF or facts.mode != "overwrite":
+                if layout_name(dtype, str(name)) == UNKNOWN or facts.mode != "overwrite":
                     continue
                 records, info = reader.last(facts.slots)
                 epochs = reader.facts().epochs
@@ -174,10 +174,15 @@ def _read_rings(instance: str) -> list[Contents]:
 def _stored(folder: Path, rows: list[Row]) -> list[_Part]:
     files: dict[tuple[str, str, str], list[str]] = {}
     for row in live_files(rows):
-        if row.layout in _LAYOUT_OF:
-            key = row.ring, row.uuid, _LAYOUT_OF[row.layout]
-            files.setdefault(key, []).append(str(folder / row.file))
-    return [_Part(*key, paths, None) for key, paths in files.items()]
+        files.setdefault((row.ring, row.uuid, row.layout), []).append(str(folder / row.file))
+    parts = []
+    for (ring, uuid, layout), paths in files.items():
+        dtype = _KNOWN.get(layout)
+        if dtype is None and (description := description_of(Path(paths[0]))):
+            dtype = dtype_of(description)
+        if dtype is not None and layout_name(dtype, ring) != UNKNOWN:
+            parts.append(_Part(ring, uuid, dtype, paths, None))
+    return parts
 
 
 def _tails(rows: list[Row], journals: list[Contents], rings: list[Contents]) -> list[_Part]:
@@ -187,12 +192,13 @@ def _tails(rows: list[Row], journals: list[Contents], rings: list[Contents]) -> 
         ends[row.uuid] = max(ends.get(row.uuid, 0), row.last_seq + 1)
     parts = []
     for contents in [*journals, *rings]:
-        uuid, layout = contents.header.uuid, layout_hash(contents.header.description)
+        ring, uuid, dtype = contents.header.ring, contents.header.uuid, contents.header.dtype
         new = contents.seqs >= ends.get(uuid, 0)
         ends[uuid] = max(ends.get(uuid, 0), contents.next_seq)
-        if layout in _LAYOUT_OF and new.any():
+        name = layout_name(dtype, ring)
+        if name != UNKNOWN and (new.any() or name not in LAYOUTS):  # no rows yet make a view too
             table = to_table(contents.records[new], contents.seqs[new], contents.epochs[new])
-            parts.append(_Part(contents.header.ring, uuid, _LAYOUT_OF[layout], [], table))
+            parts.append(_Part(ring, uuid, dtype, [], table))
     return parts
 
 
@@ -201,13 +207,26 @@ def _make_view(connection: duckdb.DuckDBPyConnection, view: str, parts: list[_Pa
     for i, part in enumerate(parts):
         source = f"read_parquet([{', '.join(map(_quoted, part.files))}])"
         if part.table is not None:
-            source = f"{view}_tail_{i}"
-            connection.register(source, part.table)
+            source = quoted(f"{view} tail {i}")
+            connection.register(f"{view} tail {i}", part.table)
         whose = f"{_quoted(part.ring)} AS ring, {_quoted(part.uuid)} AS run"
         selects.append(f"SELECT {whose}, * FROM {source}")
     day = "make_timestamp((CASE WHEN ts_event > 0 THEN ts_event ELSE ts_recv END) // 1000)::DATE"
     union = " UNION ALL BY NAME ".join(selects)
-    connection.execute(f"CREATE VIEW {view} AS SELECT *, {day} AS day FROM ({union})")
+    connection.execute(f"CREATE VIEW {quoted(view)} AS SELECT *, {day} AS day FROM ({union})")
+
+
+def _make_own(connection: duckdb.DuckDBPyConnection, parts: list[_Part], price: Price) -> None:
+    """Make the views over own consumers' rows: one of each layout that one ever had, then those that unite them."""
+    layouts: dict[str, list[np.dtype]] = {}
+    for part in parts:
+        name = layout_name(part.layout, part.ring)
+        if name not in LAYOUTS and part.layout not in layouts.setdefault(name, []):
+            same = [each for each in parts if (each.layout, each.ring) == (part.layout, part.ring)]
+            _make_view(connection, source_view(name, len(layouts[name])), same)
+            layouts[name].append(part.layout)
+    for statement in own_views_of(layouts, price):
+        connection.execute(statement)
 
 
 def _quoted(text: str) -> str:
@@ -229,6 +248,7 @@ def _make_scales(connection: duckdb.DuckDBPyConnection) -> None:
         "CREATE VIEW versions AS SELECT run, instrument_id, seq, word_2 AS version FROM events "
         f"WHERE kind IN ({kinds}) AND word_2 > 0"
     )
+    connection.execute("CREATE VIEW runs AS SELECT DISTINCT epoch, run FROM events")
 
 
 def _event_view(view: str, kind: Kind, price: Price) -> str:
@@ -246,9 +266,6 @@ def _event_view(view: str, kind: Kind, price: Price) -> str:
         f"CREATE VIEW {view} AS SELECT r.day, r.ring, r.run, r.epoch, r.seq, r.ts_event, r.ts_recv, "
         f"r.publish_delta_ns, r.instrument_id, s.venue, s.symbol, r.marks, {STATE}, "
         f"{SIDE}, {', '.join(words)}, s.price_scale, s.qty_scale "
-        "FROM events r ASOF LEFT JOIN versions v "
-        "ON r.run = v.run AND r.instrument_id = v.instrument_id AND r.seq >= v.seq "
-        "LEFT JOIN scales s ON s.instrument_id = r.instrument_id AND s.version = coalesce(v.version, "
-        "(SELECT max(version) FROM scales n WHERE n.instrument_id = r.instrument_id)) "
+        f"FROM events r {version_joins('r.run', 'r.seq')} "
         f"WHERE r.kind = {int(kind)}"
     )

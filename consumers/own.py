@@ -29,14 +29,19 @@ and in the TOML beside it, which makes a ring `vwap.rows` of it:
     consumer = "my_vwap:VWAP"                 # folder = "..." where the module is elsewhere, and not installed
     inputs = ["*.events"]
 
+The ring is recorded like every other, and every reader finds the layout in it: `tickring ring tail vwap.rows`,
+`shm.attach("vwap.rows").to_polars()`, `history.sql("select symbol, vwap from vwap")`. Integers of 64 bits in columns `price`,
+`qty`, `..._price`, `..._qty` are taken for those of the instrument's scales and shown as numbers.
+
 Given: batches, the cursor, checkpoints, restart without a row twice or missing, heartbeat, counters, pinning. The
 same `OwnComputation` runs over recorded records: `OwnComputation(VWAP).process(records)`.
 
 **Invariants** The kernel reads no clock and keeps nothing outside `states`; it fills every field of a row that it
 makes; it makes at most `rows_per_record` rows of a record, in order.
 **Failure** A state, layout or source that changed, its own or that of a file beside it that it imports, is compiled anew
-and refuses the old checkpoint: the rows are rebuilt from what the rings still hold. Records lost to overwriting are
-counted in `in.<ring>.lost`.
+and refuses the old checkpoint: the rows are rebuilt from what the rings still hold. A ring of the old layout is refused with
+the fields that differ until `tickring down` removes it; stored rows of both layouts are united by `history`.
+Records lost to overwriting are counted in `in.<ring>.lost`.
 """
 
 import hashlib
@@ -51,7 +56,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from consumers.runner import StatefulSpec, run_stateful
-from layouts import EVENT, HEADER_FIELDS, abi_hash, check_layout
+from layouts import EVENT, Kind, abi_hash
+from layouts.own import OWN_RING, own_layout
 from shm._native import ffi
 from shm.counters import Counters
 from shm.errors import ConfigurationError
@@ -61,18 +67,9 @@ from shm.worker import run_worker
 
 __all__ = ["OwnComputation", "OwnConsumer", "OwnSpec", "begin_row", "jit", "main", "output_layout"]
 
-RING = "rows"
 BATCH_RECORDS = 256
 _IDS = 1 << 16
-_CAUSE = [
-    ("source_epoch", "<i8"),
-    ("source_seq", "<i8"),
-    ("source_index", "<u4"),
-    ("source_count", "<u4"),
-]
-_LINE_BYTES = 64
-OWN_KIND = 64
-"""`kind` of the rows of own consumers: the layouts of the project stay below it."""
+_KIND = int(Kind.OWN)
 
 
 def output_layout(name: str, *fields: tuple[str, str]) -> np.dtype:
@@ -83,16 +80,9 @@ def output_layout(name: str, *fields: tuple[str, str]) -> np.dtype:
         fields: (name, type) each; types are "<i8", "<f8", "<i4", ... or "S<n>", larger ones first.
 
     Raises:
-        AbiError: a field is misaligned, twice there, or named like an attribute of arrays.
+        AbiError: a field is misaligned, twice there, or named like an attribute of arrays or a column that readers add.
     """
-    names = [field for field, _ in (*HEADER_FIELDS, *_CAUSE, *fields)]
-    if twice := sorted({field for field in names if names.count(field) > 1}):
-        raise ConfigurationError(f"layout {name}: field {twice[0]!r} is there twice; rename yours")
-    body = [*HEADER_FIELDS, *_CAUSE, *fields]
-    missing = -np.dtype(body).itemsize % _LINE_BYTES
-    pad = [("zeros", f"S{missing}")] if missing else []
-    dtype = np.dtype([*body, *pad])
-    return check_layout(name, dtype, dtype.itemsize)
+    return own_layout(name, fields)
 
 
 class OwnConsumer(NamedTuple):
@@ -112,7 +102,7 @@ def begin_row(row: Any, record: Any, index: int, count: int) -> None:
     row.ts_event = record.ts_event
     row.ts_recv = record.ts_recv
     row.instrument_id = record.instrument_id
-    row.kind = OWN_KIND
+    row.kind = _KIND
     row.marks = record.marks
     row.publish_delta_ns = 0
     row.source_seq = (record.stamp - 2) >> 1
@@ -270,7 +260,7 @@ def main(spec: OwnSpec) -> int:
         computation.warm_up()
         return computation
 
-    return run_stateful(spec, make, RING)
+    return run_stateful(spec, make, OWN_RING)
 
 
 def _told(error: Exception, at: str) -> str:

@@ -69,6 +69,16 @@ def read_file(path: Path) -> pa.Table:
         return file.read()
 
 
+def description_of(path: Path) -> str:
+    """Return the layout description that a published file carries; "" where it cannot be read."""
+    try:
+        told = pq.read_metadata(path).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return ""
+    found: bytes = told.get(b"tickring.description", b"")
+    return found.decode()
+
+
 def remove_old(manifest: Manifest, data_dir: Path, before_ns: int) -> list[Row]:
     """Remove files whose newest record is older than `before_ns` (ts_recv); the manifest keeps their ranges."""
     old = [row for row in live_files(manifest.rows) if row.ts_last_ns < before_ns]

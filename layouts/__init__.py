@@ -28,6 +28,7 @@ from layouts.exposure import EXPOSURE, ExposureFault
 from layouts.features import COLUMNS, FEATURES
 from layouts.header import HEADER_BYTES, HEADER_FIELDS, InstrumentState, Kind, Mark, make_marks
 from layouts.instrument import INSTRUMENT
+from layouts.names import LAYOUTS, UNKNOWN, layout_name
 from layouts.order import (
     ORDER,
     CancelReason,
@@ -40,23 +41,6 @@ from layouts.order import (
 from layouts.position import APPLIED_INPUTS, POSITION, CostMethod, MarkKind, PositionFault
 from layouts.risk_decision import RISK_DECISION, RiskReason, Scope, TradingState, Verdict
 from layouts.wslog import WSLOG_ENTRY, WSLOG_FILE, WSLOG_MAGIC, Entry
-
-LAYOUTS = {
-    "event": EVENT,
-    "book": BOOK,
-    "instrument": INSTRUMENT,
-    "features": FEATURES,
-    "bar": BAR,
-    "order": ORDER,
-    "position": POSITION,
-    "risk_decision": RISK_DECISION,
-    "control": CONTROL,
-    "exposure": EXPOSURE,
-}
-"""Layouts that a ring may carry, by the name that topology and tools use."""
-
-LAYOUT_NAMES = {describe(dtype): name for name, dtype in LAYOUTS.items()}
-"""The name of a layout by its description, which is what a ring's header holds."""
 
 __all__ = [
     "APPLIED_INPUTS",
@@ -75,7 +59,6 @@ __all__ = [
     "HEARTBEAT",
     "INSTRUMENT",
     "LAYOUTS",
-    "LAYOUT_NAMES",
     "LEVEL",
     "ORDER",
     "POSITION",
@@ -86,6 +69,7 @@ __all__ = [
     "SNAPSHOT_END",
     "STATE",
     "TRADE",
+    "UNKNOWN",
     "WSLOG_ENTRY",
     "WSLOG_FILE",
     "WSLOG_MAGIC",
@@ -117,5 +101,6 @@ __all__ = [
     "abi_hash",
     "check_layout",
     "describe",
+    "layout_name",
     "make_marks",
 ]

@@ -48,6 +48,7 @@ class Kind(IntEnum):
     CONTROL = 37
     EXPOSURE = 38
     OPENING = 39
+    OWN = 64
 
 
 class InstrumentState(IntEnum):

@@ -29,6 +29,7 @@
 #define TR_KIND_CONTROL 37
 #define TR_KIND_EXPOSURE 38
 #define TR_KIND_OPENING 39
+#define TR_KIND_OWN 64
 
 #define TR_STATE_SYNCING 0
 #define TR_STATE_LIVE 1

@@ -11,6 +11,7 @@ import numpy as np
 
 from layouts import BAR, CONTROL, EVENT, FEATURES, ORDER, RISK_DECISION, Kind
 from layouts.bar import series_name
+from layouts.own import OWN_RING, is_own
 from ops import redis_server
 from ops.audit_bars import bars_check
 from ops.audit_captures import capture_checks
@@ -32,7 +33,7 @@ REDIS_PAGE = 10_000
 class Held:
     """All records that a ring still holds, with the seq of the first."""
 
-    def __init__(self, instance: str, ring: str, dtype: np.dtype) -> None:
+    def __init__(self, instance: str, ring: str, dtype: np.dtype | None) -> None:
         with open_reader(parse_ring(ring, instance), dtype) as reader:
             self.facts: RingFacts = reader.facts()
             self.records, info = reader.read_range(self.facts.first_seq, self.facts.head)
@@ -77,6 +78,7 @@ def checks_of(topology: Topology, closing: bool) -> list[Check]:
         checks += bars_checks(topology, events, bars, bars_at.values)
     if topology.risk.enabled:
         checks += decision_checks(topology)
+    checks += own_checks(topology, closing)
     if delivered is not None:
         rings = events if features is None else events | {FEATURES_RING: features}
         rings = rings if bars is None else rings | {BARS_RING: bars}
@@ -157,6 +159,35 @@ def decision_checks(topology: Topology) -> list[Check]:
         within = mine[(mine >= lowest) & (mine <= upto)]
         note = decisions.note or source.note
         checks.append(compare(f"decisions of {ring}", wanted, within, note))
+    return checks
+
+
+def own_checks(topology: Topology, closing: bool) -> list[Check]:
+    """Each record that caused rows of an own consumer has all of them there, once; the newest may still be at it."""
+    checks = []
+    for name, options in topology.consumers.items():
+        held = held_ring(topology.instance, f"{name}.{OWN_RING}") if options.enabled else None
+        if held is None or not is_own(held.records.dtype, held.ring):
+            continue
+        rows = held.records[held.of_kinds(Kind.OWN)]
+        fields = ("source_epoch", "source_seq", "source_count", "source_index")
+        cause = np.stack([rows[field].astype(np.int64) for field in fields], axis=1)
+        if not held.is_whole and len(cause):  # of the oldest the first rows may be overwritten
+            cause = cause[(cause[:, :2] != cause[0, :2]).any(1)]
+        if not closing and len(cause):
+            cause = cause[(cause[:, :2] != cause[-1, :2]).any(1)]
+        expected = int(np.unique(cause[:, :3], axis=0)[:, 2].sum())
+        identities = np.unique(cause, axis=0)
+        right = int(np.count_nonzero(identities[:, 3] < identities[:, 2]))
+        checks.append(
+            Check(
+                name=f"rows of {name}",
+                expected=expected,
+                found=len(cause),
+                unaccounted=expected - right + len(cause) - right,
+                note=held.note,
+            )
+        )
     return checks
 
 
@@ -272,8 +303,8 @@ def compare(name: str, wanted: np.ndarray, found: np.ndarray, note: str) -> Chec
     )
 
 
-def held_ring(instance: str, ring: str, dtype: np.dtype) -> Held | None:
-    """Return what a ring holds; None: it was never made."""
+def held_ring(instance: str, ring: str, dtype: np.dtype | None = None) -> Held | None:
+    """Return what a ring holds, in its own layout where none is demanded; None: it was never made."""
     try:
         return Held(instance, ring, dtype)
     except AttachError:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from layouts.own import OWN_RING
 from ops.options import FanoutOptions, RecorderOptions, Topology
 from ops.options_base import WorkerOptions
 from shm.clock import now_ns
@@ -95,6 +96,9 @@ def _carriers(topology: Topology) -> dict[str, tuple[int, float]]:
         found["features.features"] = (topology.features.slots, topology.features.rows_per_s)
     if topology.bars.enabled:
         found["bars.bars"] = (topology.bars.slots, topology.bars.rows_per_s)
+    for name, own in topology.consumers.items():
+        if own.enabled:
+            found[f"{name}.{OWN_RING}"] = (own.slots, own.rows_per_s)
     return found
 
 

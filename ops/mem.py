@@ -25,6 +25,7 @@ from layouts import (
     RISK_DECISION,
     describe,
 )
+from layouts.own import OWN_RING
 from ops.child import child_environment
 from ops.options import CONTROL_SLOTS, OwnOptions, Topology
 from ops.status import read_children
@@ -103,7 +104,7 @@ def ring_rows(topology: Topology) -> list[RingRow]:
         slots = topology.exposure.slots
         rows.append(_row("exposure.exposures", "exposure", EXPOSURE, slots))
     rows += [
-        _sized(f"{name}.rows", "own", *own_record(own), own.slots)
+        _sized(f"{name}.{OWN_RING}", name, *own_record(own), own.slots)
         for name, own in topology.consumers.items()
         if own.enabled
     ]

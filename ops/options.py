@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from collectors.calendar import Hours
 from layouts.bar import FRAMES
+from layouts.own import OWN_RING
 from ops.options_base import Count, Options, Positive, Seconds, WorkerOptions
 from ops.options_trading import OrdersOptions, RateText, RiskOptions
 from ops.shards import split
@@ -212,6 +213,7 @@ class OwnOptions(WorkerOptions, kw_only=True):
     folder: str = ""
     inputs: tuple[str, ...] = ("*.events",)
     slots: int = 16_384
+    rows_per_s: Positive = 500.0
     checkpoint_s: Positive = 1.0
 
 
@@ -236,6 +238,7 @@ class RecorderOptions(WorkerOptions):
         "orders.orders",
         "control.control",
         "risk.decisions",
+        "*.rows",
     )
     data_dir: str = ""
     segment_rows: Annotated[int, Meta(ge=1)] = 65_536
@@ -356,6 +359,7 @@ class Topology(Options):
             "bars.bars": self.bars,
             "pnl.positions": self.pnl,
             "exposure.exposures": self.exposure,
+            **{f"{name}.{OWN_RING}": own for name, own in self.consumers.items()},
         }
         return [*names, *(ring for ring, by in made.items() if by.enabled or of_disabled)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from layouts import LAYOUT_NAMES, describe
+from layouts import layout_name
 from ops import show
 from shm.clock import now_ns
 from shm.cursors import ConsumerFacts, consumers_of
@@ -116,7 +116,7 @@ def read_details(name: RegionName) -> Details:
         return Details(
             name=str(name),
             instance=name.instance,
-            layout=LAYOUT_NAMES.get(describe(reader.dtype), "unknown"),
+            layout=layout_name(reader.dtype, str(name)),
             fields=list(reader.dtype.names or ()),
             layout_version=facts.layout_version,
             abi_hash=facts.abi_hash,
@@ -155,6 +155,7 @@ def show_details(found: Details) -> None:
     life = "alive" if producer.alive else "gone"
     rows = [
         ("layout", f"{found.layout}, version {found.layout_version}, abi {found.abi_hash}"),
+        ("fields", ", ".join(found.fields)),
         ("ring", f"{found.uuid}, created {show.when(found.created_ns)}"),
         ("boot", f"{found.boot_id}{'' if found.this_boot else ', not this one'}"),
         ("slots", f"{found.slots:,} of {found.stride_bytes:,} bytes, mode {found.mode}"),

@@ -104,7 +104,7 @@ class Printer:
             "publish_delta_ns": int(record["publish_delta_ns"]),
         }
         for name in record.dtype.names:
-            if name not in _HIDDEN and not name.startswith("zero_"):
+            if name not in _HIDDEN and name != "zeros" and not name.startswith("zero_"):
                 row[name] = _plain(record[name], name, scale if kind != Kind.FEATURES else None)
         return row
 

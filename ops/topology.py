@@ -21,7 +21,9 @@ from collectors.calendar import hours_mistakes
 from collectors.venues import DECODERS
 from consumers import rates
 from consumers.bar_series import BarsConfig
+from consumers.record_views import taken
 from layouts import APPLIED_INPUTS
+from layouts.own import OWN_RING
 from ops import shards, trading
 from ops.options import (
     IDS_END,
@@ -194,6 +196,12 @@ def _names(topology: Topology) -> list[str]:
         for name in names
         if name in RESERVED or (what == "consumers" and name in topology.collectors)
     ]
+    own = list(topology.consumers)
+    found += [
+        f"consumers.{name}: its rows would be the view {view!r} of history, which is another's; choose another name"
+        for i, name in enumerate(own)
+        if name not in RESERVED and (view := taken(name, own[:i]))
+    ]
     return found
 
 
@@ -313,11 +321,18 @@ def _inputs(topology: Topology) -> list[str]:
     for name, options in reading.items():
         if not options.enabled:
             continue
-        unknown = [p for p in options.inputs if not any(fnmatch.fnmatchcase(r, p) for r in known)]
+        # "*.rows" stands for own consumers' rings also where there are none
+        there = [*known, f".{OWN_RING}"]
+        unknown = [p for p in options.inputs if not any(fnmatch.fnmatchcase(r, p) for r in there)]
         found += [
             f"{name}.inputs = {pattern!r}: no such ring; there are {', '.join(known)}"
             for pattern in unknown
         ]
+        others = [r for r in topology.expand(options.inputs) if not r.endswith(".events")]
+        if others and name not in ("fanout", "recorder", "exposure"):
+            found.append(
+                f"{name}.inputs: {', '.join(others)}: no EVENT records; name rings like kraken.events"
+            )
         if not unknown and not topology.expand(options.inputs):
             found.append(f"{name}.inputs: none of these rings has a worker; set enabled = false")
     if topology.pnl.enabled and topology.pnl.orders not in topology.rings():

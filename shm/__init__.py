@@ -16,7 +16,7 @@ pyarrow nor pandas; `shm.njit` and `shm.frames` do, when they are asked for.
 from typing import NamedTuple
 
 import shm.book  # noqa: F401 - loaded first: `book` below is the function, that module stays `from shm.book import ...`
-from layouts import LAYOUT_NAMES, describe
+from layouts import layout_name
 from shm.clock import now_ns
 from shm.errors import AttachError, TickringError
 from shm.instruments import Instrument, instruments
@@ -77,7 +77,7 @@ def rings(instance: str = DEFAULT_INSTANCE) -> list[RingRow]:
         try:
             with open_reader(name) as reader:
                 facts = reader.facts()
-                layout = LAYOUT_NAMES.get(describe(reader.dtype), "unknown")
+                layout = layout_name(reader.dtype, str(name))
                 rate_per_s = _rate_of(reader)
         except AttachError:
             continue

@@ -100,7 +100,8 @@ def check_data(
         diff = field_diff(describe(dtype), description)
         raise WrongAbi(
             f"region {region.file} carries other records than this program knows (- ours, + the ring's):\n{diff}\n"
-            "run the same version of tickring on both sides"
+            "run the same version of tickring on both sides; after a change of your own layout `tickring down` removes "
+            "the ring, and what is stored of it stays"
         )
     if not allow_retired and data.state == lib.TR_RETIRED:
         raise Retired(f"region {region.file} is retired; attach again by name")

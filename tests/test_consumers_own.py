@@ -18,9 +18,8 @@ from conftest import Instance
 from features_market import Tape, walk
 
 import consumers.own
-from consumers.own import OWN_KIND, OwnComputation, OwnConsumer, find_consumer, jit, output_layout
+from consumers.own import OwnComputation, OwnConsumer, find_consumer, jit, output_layout
 from layouts import EVENT, Kind
-from layouts.abi import AbiError
 from ops.plan import make_plan
 from ops.topology import load_topology
 from shm import region as regions
@@ -72,7 +71,7 @@ def test_the_example_computes_what_it_says(module: ModuleType) -> None:
     assert len(rows) == len(trades)
     assert rows["source_seq"].tolist() == ((trades["stamp"] - 2) // 2).tolist()
     assert set(rows["source_epoch"].tolist()) == {5}
-    assert set(rows["kind"].tolist()) == {OWN_KIND}
+    assert set(rows["kind"].tolist()) == {Kind.OWN}
     for each in (1, 2, 700):
         mine, of = rows[rows["instrument_id"] == each], trades[trades["instrument_id"] == each]
         qty = np.cumsum(of["word_1"])
@@ -269,19 +268,6 @@ def test_an_answer_beyond_the_rows_is_refused(
         sys.modules.pop("faulty", None)
 
 
-def test_an_output_layout_is_checked() -> None:
-    """Whole cache lines; a misaligned, doubled or treacherous field is refused."""
-    layout = output_layout("X", ("a", "<f8"), ("b", "<i4"))
-    assert layout.itemsize == 128
-    assert output_layout("X", ("a", "<f8")).itemsize == 64
-    with pytest.raises(AbiError, match="aligned"):
-        output_layout("X", ("a", "<i4"), ("b", "<f8"))
-    with pytest.raises(AbiError, match="attribute"):
-        output_layout("X", ("size", "<f8"))
-    with pytest.raises(ConfigurationError, match="twice"):
-        output_layout("X", ("marks", "<f8"))
-
-
 @jit
 def _double_kernel(states: np.ndarray, records: np.ndarray, out: np.ndarray) -> int:
     n = 0
@@ -387,7 +373,7 @@ def test_the_example_as_a_worker_that_is_killed(
             regions.unlink(file)
     assert facts.values["compiles_after_ready"] == 0
     assert np.count_nonzero(rows["kind"] == Kind.RESTART) == 2
-    rows = rows[rows["kind"] == OWN_KIND]
+    rows = rows[rows["kind"] == Kind.OWN]
     wanted = OwnComputation(module.VWAP).process(records)
     for name in ("source_seq", "instrument_id", "ts_event", "vwap", "qty"):
         np.testing.assert_array_equal(rows[name], wanted[name], name)

@@ -352,14 +352,14 @@ def test_too_small_a_dev_shm_is_told_before_anything_starts(monkeypatch) -> None
 
 def test_a_consumer_of_ones_own_is_a_worker_by_its_name() -> None:
     """Its module, inputs and capacity reach its spec; it drains with the features, before what stores and sends."""
-    table = {"consumers": {"vwap": {"consumer": "my_vwap:VWAP", "inputs": ["kraken.*s"], "cpu": 1}}}
+    table = {"consumers": {"vwap": {"consumer": "my_vwap:VWAP", "inputs": ["*.events"], "cpu": 1}}}
     topology = parse_topology(table, "t")
     assert list(topology.workers()).index("vwap") < list(topology.workers()).index("features")
     (worker,) = (w for w in make_plan(topology).workers if w.name == "vwap")
     assert worker.kind == "features"
     spec = json.loads(worker.spec({}))
     assert spec["consumer"] == "my_vwap:VWAP"
-    assert spec["inputs"] == ["kraken.events", "kraken.books", "kraken.instruments"]
+    assert spec["inputs"] == ["kraken.events", "kraken_v1.events"]
     assert (spec["worker"], spec["cpu"], spec["slots"]) == ("vwap", 1, 16384)
 
 
