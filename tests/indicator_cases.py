@@ -49,9 +49,8 @@ class Case(NamedTuple):
         return tuple(np.array(found, dtype=float).reshape(len(found), outputs).T)
 
 
-def _stochastic(high: Any, low: Any, close: Any, *periods: int) -> Any:
-    return plain.stochastic(high, low, close, periods[0], periods[1], periods[3])
-
+MATYPES = (1, 2, 3, 4, 5, 6, 8)
+"""TA-Lib's moving averages but the simple one (0), and MAMA (7), which is not offered."""
 
 CASES = [
     Case("sma", (30,), plain.sma),
@@ -72,8 +71,16 @@ CASES = [
     Case("bollinger", (5, 1.0, 3.0), plain.bollinger),
     Case("bollinger_percent_b", (20, 2.0, 2.0), plain.percent_b),
     Case("bollinger_bandwidth", (20, 2.0, 2.0), plain.bandwidth),
-    Case("stochastic", (5, 3, 0, 3, 0), _stochastic),
-    Case("stochastic", (14, 1, 0, 4, 0), _stochastic),
+    Case("stochastic", (5, 3, 0, 3, 0), plain.stochastic),
+    Case("stochastic", (14, 1, 0, 4, 0), plain.stochastic),
+    *(Case("bollinger", (20, 2.0, 2.0, kind), plain.bollinger) for kind in MATYPES),
+    *(Case("bollinger", (3, 1.0, 3.0, kind), plain.bollinger) for kind in MATYPES),
+    *(Case("stochastic", (5, 4, kind, 3, 0), plain.stochastic) for kind in MATYPES),
+    *(Case("stochastic", (3, 2, 0, 5, kind), plain.stochastic) for kind in MATYPES),
+    *(Case("stochastic", (4, 3, kind, 1, kind), plain.stochastic) for kind in MATYPES),
+    Case("stochastic", (5, 3, 1, 4, 5), plain.stochastic),
+    Case("bollinger_percent_b", (7, 2.0, 2.0, 2), plain.percent_b),
+    Case("bollinger_bandwidth", (7, 2.0, 2.0, 3), plain.bandwidth),
     Case("williams_r", (14,), plain.williams_r),
     Case("williams_r", (2,), plain.williams_r),
     Case("donchian", (20,), plain.donchian),

@@ -7,6 +7,7 @@ a list with NaN where there is no value yet.
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 NAN = math.nan
 Series = Sequence[float]
@@ -131,28 +132,100 @@ def rolling_std(real: Series, timeperiod: int, nbdev: float = 1.0) -> list[float
     return [nbdev * value for value in windows(real, timeperiod, deviation)]
 
 
+def weighted(values: Series) -> float:
+    """Mean that weighs the oldest 1, the next 2, ..."""
+    weights = range(1, len(values) + 1)
+    return math.fsum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+
+
+def triangular(values: Series) -> float:
+    """Mean that weighs 1, 2, ... up to the middle and down again."""
+    n = len(values)
+    weights = [min(i + 1, n - i) for i in range(n)]
+    return math.fsum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+
+
+def cascade(values: Series, timeperiod: int, deep: int) -> list[list[float]]:
+    """EMA, EMA of it, ..., each of the rows in which the one before is there."""
+    found = [ema(values, timeperiod)]
+    for i in range(1, deep):
+        lead = i * (timeperiod - 1)
+        found.append(later(ema(found[-1][lead:], timeperiod), lead)[: len(values)])
+    return found
+
+
+def summed(parts: list[list[float]], factors: Sequence[float]) -> list[float]:
+    """Add series, each times its factor."""
+    rows = zip(*parts, strict=True)
+    return [math.fsum(f * v for f, v in zip(factors, row, strict=True)) for row in rows]
+
+
+def kama(values: Series, timeperiod: int) -> list[float]:
+    """Kaufman: weight by how straight the way was, between those of EMAs over 30 and over 2 rows."""
+    out, average = [NAN] * len(values), NAN
+    for row in range(timeperiod, len(values)):
+        if row == timeperiod:
+            average = values[row - 1]
+        window = values[row - timeperiod : row + 1]
+        way = math.fsum(abs(b - a) for a, b in pairwise(window))
+        straight = 1.0 if way == 0.0 else abs(window[-1] - window[0]) / way
+        weight = straight * (2 / 3 - 2 / 31) + 2 / 31
+        average += weight**2 * (values[row] - average)
+        out[row] = average
+    return out
+
+
+def t3(values: Series, timeperiod: int, v: float = 0.7) -> list[float]:
+    """Tillson: DEMA generalised by a factor v, GD(e) = (1 + v) EMA(e) - v EMA(EMA(e)), three times over."""
+    ones = [1.0]
+    for _ in range(3):  # as a polynomial in the EMA
+        ones = [
+            (1 + v) * (ones[i - 1] if 0 < i <= len(ones) else 0.0)
+            - v * (ones[i - 2] if 1 < i < len(ones) + 2 else 0.0)
+            for i in range(len(ones) + 2)
+        ]
+    return summed(cascade(values, timeperiod, 6), ones[1:])
+
+
+def average(values: Series, timeperiod: int, matype: int) -> list[float]:
+    """Moving average of the kind that TA-Lib gives this number."""
+    if timeperiod == 1:
+        return list(values)
+    made: dict[int, Callable[[], list[float]]] = {
+        0: lambda: sma(values, timeperiod),
+        1: lambda: ema(values, timeperiod),
+        2: lambda: windows(values, timeperiod, weighted),
+        3: lambda: summed(cascade(values, timeperiod, 2), (2, -1)),
+        4: lambda: summed(cascade(values, timeperiod, 3), (3, -3, 1)),
+        5: lambda: windows(values, timeperiod, triangular),
+        6: lambda: kama(values, timeperiod),
+        8: lambda: t3(values, timeperiod),
+    }
+    return made[matype]()
+
+
 def bollinger(
-    real: Series, timeperiod: int, nbdevup: float, nbdevdn: float
+    real: Series, timeperiod: int, nbdevup: float, nbdevdn: float, matype: int = 0
 ) -> tuple[list[float], ...]:
     """Mean of each window, and so many deviations above and below."""
-    middle, width = sma(real, timeperiod), rolling_std(real, timeperiod)
+    middle, width = average(real, timeperiod, matype), rolling_std(real, timeperiod)
     upper = [m + nbdevup * w for m, w in zip(middle, width, strict=True)]
     lower = [m - nbdevdn * w for m, w in zip(middle, width, strict=True)]
     return upper, middle, lower
 
 
-def percent_b(real: Series, timeperiod: int, up: float, down: float) -> list[float]:
+def percent_b(real: Series, *parameters: Any) -> list[float]:
     """Place between the bands."""
-    upper, _, lower = bollinger(real, timeperiod, up, down)
+    upper, _, lower = bollinger(real, *parameters)
     return [
         (r - lo) / (hi - lo) if hi != lo else NAN
         for r, hi, lo in zip(real, upper, lower, strict=True)
     ]
 
 
-def bandwidth(real: Series, timeperiod: int, up: float, down: float) -> list[float]:
+def bandwidth(real: Series, *parameters: Any) -> list[float]:
     """Distance of the bands as a part of the middle."""
-    bands = zip(*bollinger(real, timeperiod, up, down), strict=True)
+    bands = zip(*bollinger(real, *parameters), strict=True)
     return [(upper - lower) / middle for upper, middle, lower in bands]
 
 
@@ -181,13 +254,22 @@ def williams_r(high: Series, low: Series, close: Series, timeperiod: int) -> lis
 
 
 def stochastic(
-    high: Series, low: Series, close: Series, fast: int, slow_k: int, slow_d: int
+    high: Series,
+    low: Series,
+    close: Series,
+    fast: int,
+    slow_k: int,
+    k_kind: int,
+    slow_d: int,
+    d_kind: int,
 ) -> tuple[list[float], ...]:
     """The place, averaged once and twice; both from the row on in which both are there."""
     raw = place(high, low, close, fast)[fast - 1 :]
-    k = sma(raw, slow_k)[slow_k - 1 :]
-    d = sma(k, slow_d)
-    lead = fast + slow_k - 2
+    k = average(raw, slow_k, k_kind)
+    lead = sum(math.isnan(value) for value in k)
+    k = k[lead:]
+    d = average(k, slow_d, d_kind)
+    lead += fast - 1
     k = [NAN if math.isnan(b) else a for a, b in zip(k, d, strict=True)]
     return later(k, lead)[: len(high)], later(d, lead)[: len(high)]
 

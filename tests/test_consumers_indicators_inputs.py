@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from indicator_cases import Bars, market
 
-from consumers.indicators import INDICATORS, all_indicators, macd, sma, stochastic
+from consumers.indicators import INDICATORS, all_indicators, bollinger, macd, sma, stochastic
 
 NAMES = list(INDICATORS)
 PERIODIC = [name for name in NAMES if name not in {"macd", "stochastic", "obv"}]
@@ -89,8 +89,14 @@ def test_each_period_is_named() -> None:
         macd(found["close"], 12, 26, 0)
     with pytest.raises(ValueError, match=r"^slowd_period is 0"):
         stochastic(found["high"], found["low"], found["close"], slowd_period=0)
-    with pytest.raises(ValueError, match=r"^slowk_matype is 1, offered is 0"):
-        stochastic(found["high"], found["low"], found["close"], slowk_matype=1)
+    bars = found["high"], found["low"], found["close"]
+    with pytest.raises(ValueError, match=r"^slowk_matype is 9, offered are 0 SMA, .*, 8 T3: "):
+        stochastic(*bars, slowk_matype=9)
+    with pytest.raises(ValueError, match=r"^slowd_matype is 7 \(MAMA, which has no period\)"):
+        stochastic(*bars, slowd_matype=7)
+    for make in (INDICATORS["bollinger"].state, lambda *p: bollinger(found["close"], *p)):
+        with pytest.raises(ValueError, match=r"^matype is 7 \(MAMA, which has no period\)"):
+            make(20, 2.0, 2.0, 7)
 
 
 @pytest.mark.parametrize("name", NAMES)

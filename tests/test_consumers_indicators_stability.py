@@ -25,11 +25,7 @@ LONG: dict[str, tuple[tuple[Any, ...], Any, int]] = {
     "atr": ((LENGTH,), plain.atr, 60 * LENGTH),
     "rolling_std": ((LENGTH,), plain.rolling_std, LENGTH),
     "bollinger": ((LENGTH, 2.0, 2.0), plain.bollinger, LENGTH),
-    "stochastic": (
-        (9, 3, 0, 3, 0),
-        lambda h, lo, c, *p: plain.stochastic(h, lo, c, p[0], p[1], p[3]),
-        13,
-    ),
+    "stochastic": ((9, 3, 0, 3, 0), plain.stochastic, 13),
     "vwap": ((LENGTH,), plain.vwap, LENGTH),
     "mfi": ((LENGTH,), plain.mfi, LENGTH + 1),
     "cci": ((LENGTH,), plain.cci, LENGTH),
@@ -83,6 +79,28 @@ def test_a_spike_is_forgotten(name: str, spike: float) -> None:
     for row in range(2 * LENGTH * renewal_blocks(LENGTH), rows, 17):
         for output, wanted in zip(outputs, last_values(name, found, row), strict=True):
             assert output[row] == pytest.approx(wanted, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("matype", [2, 5])
+@pytest.mark.parametrize("length", [LENGTH, 7])
+def test_averages_that_sum_forget_a_spike(matype: int, length: int) -> None:
+    """WMA and TRIMA of a window long after an absurd row are those of the window alone."""
+    found = long_market(8 * length * renewal_blocks(length), seed=5)["real"]
+    found[length + 7] *= 1e15
+    values = INDICATORS["bollinger"].batch(found, length, 2.0, 2.0, matype)[1]
+    for row in range(4 * length * renewal_blocks(length), len(found), 13):
+        window = found[row + 1 - length : row + 1].tolist()
+        wanted = plain.average(window, length, matype)[-1]
+        assert values[row] == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("length", [2, 5, 30])
+def test_a_kama_of_prices_that_stand_still_goes_straight_there(length: int) -> None:
+    """Whatever rounding the moves before have left in their sum."""
+    found = np.concatenate([long_market(300, seed=6)["real"], np.full(600, 77.7)])
+    kama = INDICATORS["bollinger"].batch(found, length, 2.0, 2.0, 6)[1]
+    np.testing.assert_allclose(kama, plain.kama(found.tolist(), length), rtol=1e-9)
+    assert kama[-1] == pytest.approx(77.7, rel=1e-14)
 
 
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]

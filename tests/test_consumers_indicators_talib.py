@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from indicator_cases import Bars, Case, agree, bars, market, with_prefix
+from indicator_cases import MATYPES, Bars, Case, agree, bars, market, with_prefix
 
 from consumers.indicators import INDICATORS
 
@@ -33,6 +33,10 @@ ORACLES: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
     "vwap": ("VWAP", []),
     "donchian": ("DONCHIAN", [(2,), (60,)]),
 }
+ORACLES["bollinger"][1].extend((n, 2.0, 1.5, kind) for n in (2, 5, 20) for kind in MATYPES)
+ORACLES["stochastic"][1].extend((5, 3, kind, 4, kind) for kind in MATYPES)
+ORACLES["stochastic"][1].extend((9, 2, kind, 5, 0) for kind in MATYPES)
+ORACLES["stochastic"][1].extend((1, 4, 0, 1, kind) for kind in MATYPES)
 TRIED = [(name, ()) for name in ORACLES] + [
     (name, parameters) for name, (_, tried) in ORACLES.items() for parameters in tried
 ]
@@ -180,11 +184,17 @@ def steps() -> st.SearchStrategy[list[tuple[int, int, int, int]]]:
     return st.lists(runs, min_size=1, max_size=4).map(lambda parts: [*chain.from_iterable(parts)])
 
 
-@pytest.mark.parametrize("name", ORACLES)
+WALKED = [(name, ()) for name in ORACLES]
+WALKED += [("bollinger", (5, 2.0, 2.0, kind)) for kind in MATYPES]
+WALKED += [("stochastic", (4, 3, kind, 2, kind)) for kind in MATYPES]
+
+
+@pytest.mark.parametrize(("name", "parameters"), WALKED)
 @settings(max_examples=40, deadline=None)
 @given(walk=steps(), gap=st.integers(0, 12), start=st.sampled_from([50.0, 1e-3, 3e6]))
 def test_any_walk_is_talibs(
     name: str,
+    parameters: tuple[Any, ...],
     talib: ModuleType,
     walk: list[tuple[int, int, int, int]],
     gap: int,
@@ -196,6 +206,6 @@ def test_any_walk_is_talibs(
     close = start + tick * np.cumsum(rows[:, 0])
     found = bars(close + tick * rows[:, 1], close - tick * rows[:, 2], close, rows[:, 3])
     found = with_prefix(found, {"close": min(gap, len(walk) - 1)})
-    wanted = oracle(talib, name, ())(found)
-    for ours, theirs in zip(case(name, ()).batch(found), wanted, strict=True):
+    wanted = oracle(talib, name, parameters)(found)
+    for ours, theirs in zip(case(name, parameters).batch(found), wanted, strict=True):
         assert agree(ours, theirs, name)

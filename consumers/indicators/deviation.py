@@ -18,12 +18,12 @@ from typing import SupportsFloat, SupportsIndex
 
 import numpy as np
 
-from consumers.indicators import states, sums
-from consumers.indicators.inputs import period, real_number, series, simple_average
+from consumers.indicators import matypes, states, sums
+from consumers.indicators.inputs import average_kind, period, real_number, series
 from consumers.indicators.jit import Floats, fill_nan, first_row_1, kernel, part, pointer
 from consumers.indicators.states import BOLLINGER, OWN, PARAMETERS, RINGS, ROLLING_STD, ROWS
 
-_TIMEPERIOD, _FACTOR_UP, _FACTOR_DOWN = range(PARAMETERS, PARAMETERS + 3)
+_TIMEPERIOD, _FACTOR_UP, _FACTOR_DOWN, _MATYPE = range(PARAMETERS, PARAMETERS + 4)
 _SHIFT, _SUM, _SQUARES, _ROWS_LEFT, _AT, _MEAN = range(OWN, OWN + 6)
 _STALE = 1e-6
 _OUTLIER = 1e6
@@ -71,15 +71,16 @@ def bollinger(
 ) -> tuple[Floats, Floats, Floats]:
     """Bollinger bands: upper, middle, lower, in the unit of the input.
 
-    middle = SMA(timeperiod); upper = middle + nbdevup * std; lower = middle - nbdevdn * std with
-    the population's standard deviation of the same rows.
-    Lookback of all three: timeperiod - 1 rows of NaN. timeperiod: 2 to 100000 (the default is
-    John Bollinger's 20, as in TA-Lib 0.8; before, TA-Lib had 5); matype: 0. As TA-Lib's BBANDS.
+    middle = moving average over timeperiod; upper = middle + nbdevup * std; lower = middle -
+    nbdevdn * std with the population's standard deviation of the last timeperiod rows.
+    Lookback of all three: timeperiod - 1 rows of NaN, or the average's (matypes.py). timeperiod:
+    2 to 100000 (the default is John Bollinger's 20, as in TA-Lib 0.8; before, TA-Lib had 5);
+    matype: 0 (SMA) to 6, 8. As TA-Lib's BBANDS.
     """
     real = series(real, "real")
-    timeperiod, nbdevup, nbdevdn = _bollinger_parameters(timeperiod, nbdevup, nbdevdn, matype)
+    parameters = _bollinger_parameters(timeperiod, nbdevup, nbdevdn, matype)
     out = np.empty(len(real)), np.empty(len(real)), np.empty(len(real))
-    _bollinger_kernel(real, timeperiod, nbdevup, nbdevdn, *out)
+    _bollinger_kernel(real, *parameters, *out)
     return out
 
 
@@ -93,7 +94,7 @@ def bollinger_percent_b(
     """Where a value stands between the Bollinger bands: 0 at the lower, 1 at the upper; no unit.
 
     percent_b = (real - lower) / (upper - lower); NaN while the bands coincide.
-    Lookback: timeperiod - 1 rows of NaN. Source: John Bollinger, Bollinger on Bollinger Bands.
+    Lookback: as the bands'. Source: John Bollinger, Bollinger on Bollinger Bands.
     """
     upper, _, lower = bollinger(real, timeperiod, nbdevup, nbdevdn, matype)
     _percent_b_kernel(series(real, "real"), upper, lower)
@@ -110,7 +111,7 @@ def bollinger_bandwidth(
     """Width of the Bollinger bands as a part of their middle; no unit.
 
     bandwidth = (upper - lower) / middle.
-    Lookback: timeperiod - 1 rows of NaN. Source: John Bollinger, Bollinger on Bollinger Bands.
+    Lookback: as the bands'. Source: John Bollinger, Bollinger on Bollinger Bands.
     """
     upper, middle, lower = bollinger(real, timeperiod, nbdevup, nbdevdn, matype)
     _bandwidth_kernel(upper, middle, lower)
@@ -124,22 +125,28 @@ def bollinger_state(
     matype: SupportsIndex = 0,
 ) -> Floats:
     """Make a state for bollinger_step, bollinger_percent_b_step or bollinger_bandwidth_step."""
-    length, up, down = _bollinger_parameters(timeperiod, nbdevup, nbdevdn, matype)
-    return states.new_state(BOLLINGER, length, length, up, down)
+    parameters = _bollinger_parameters(timeperiod, nbdevup, nbdevdn, matype)
+    length, _, _, kind = parameters
+    more = 0 if kind == matypes.SIMPLE else matypes.room(length)
+    return states.new_state(BOLLINGER, length + more, *parameters)
 
 
 @part
 def bollinger_step(state: Floats, real: float) -> tuple[float, float, float]:
-    """Take one value; give upper, middle, lower, all NaN in the first timeperiod - 1 rows."""
+    """Take one value; give upper, middle, lower, all NaN until the average is warm."""
     memory = pointer(state)
     middle = deviation = np.nan
     if states.takes(memory, len(state), BOLLINGER, np.isnan(real)):
         memory[ROWS] += 1.0
-        length, at = int(memory[_TIMEPERIOD]), int(memory[_AT])
-        total = sums.take(memory, _MEAN, length, real, memory[RINGS + at], at + 1 == length, 0.0)
+        length, at, kind = int(memory[_TIMEPERIOD]), int(memory[_AT]), int(memory[_MATYPE])
+        if kind == matypes.SIMPLE:
+            closes = at + 1 == length
+            total = sums.take(memory, _MEAN, length, real, memory[RINGS + at], closes, 0.0)
+            if memory[ROWS] >= length:
+                middle = total / length
+        else:
+            middle = matypes.advance(memory, RINGS + length, kind, length, real, 0.0)
         deviation = np.sqrt(_variance_step(memory, real))
-        if memory[ROWS] >= length:
-            middle = total / length
     return _bands(middle, deviation, memory[_FACTOR_UP], memory[_FACTOR_DOWN])
 
 
@@ -159,10 +166,10 @@ def bollinger_bandwidth_step(state: Floats, real: float) -> float:
 
 def _bollinger_parameters(
     timeperiod: SupportsIndex, nbdevup: SupportsFloat, nbdevdn: SupportsFloat, matype: SupportsIndex
-) -> tuple[int, float, float]:
-    simple_average(matype)
+) -> tuple[int, float, float, int]:
+    kind = average_kind(matype)
     up, down = real_number(nbdevup, "nbdevup"), real_number(nbdevdn, "nbdevdn")
-    return period(timeperiod, least=2), up, down
+    return period(timeperiod, least=2), up, down, kind
 
 
 # ---------------------------------------------------------------- kernels
@@ -300,19 +307,25 @@ def _rolling_std_kernel(real: Floats, length: int, factor: float, out: Floats) -
 
 @kernel
 def _bollinger_kernel(
-    real: Floats, length: int, up: float, down: float, upper: Floats, middle: Floats, lower: Floats
+    real: Floats,
+    length: int,
+    up: float,
+    down: float,
+    kind: int,
+    upper: Floats,
+    middle: Floats,
+    lower: Floats,
 ) -> None:
     first = first_row_1(real)
-    ready = first + length - 1
+    ready = first + matypes.lookback(kind, length)
+    if ready < len(real):
+        matypes.average_batch(real[first:], kind, length, 0.0, middle[first:])
+        _variance_batch(real[first:], length, lower[first:])
+        above, mean, below = upper[ready:], middle[ready:], lower[ready:]
+        for row in range(len(above)):
+            above[row], _, below[row] = _bands(mean[row], np.sqrt(below[row]), up, down)
     for out in (upper, middle, lower):
         fill_nan(out, ready)
-    if ready >= len(real):
-        return
-    sums.mean_batch(real[first:], length, 0.0, middle[first:])
-    _variance_batch(real[first:], length, lower[first:])
-    upper, middle, lower = upper[ready:], middle[ready:], lower[ready:]
-    for row in range(len(upper)):
-        upper[row], _, lower[row] = _bands(middle[row], np.sqrt(lower[row]), up, down)
 
 
 @kernel

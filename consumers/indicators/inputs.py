@@ -18,6 +18,17 @@ from consumers.indicators.jit import Floats
 
 LONGEST_PERIOD = 100_000
 LARGEST_REAL = 3e37
+MATYPES = {
+    0: "SMA",
+    1: "EMA",
+    2: "WMA",
+    3: "DEMA",
+    4: "TEMA",
+    5: "TRIMA",
+    6: "KAMA",
+    8: "T3",
+}
+_MAMA = 7
 _FLOAT64 = np.dtype(np.float64)
 
 
@@ -68,11 +79,16 @@ def real_number(value: SupportsFloat, name: str) -> float:
     return number
 
 
-def simple_average(value: SupportsIndex, name: str = "matype") -> None:
-    """Refuse every kind of moving average but TA-Lib's number 0, the simple one."""
+def average_kind(value: SupportsIndex, name: str = "matype") -> int:
+    """Give the number of a moving average, as TA-Lib counts them, of those that matypes.py has."""
     kind = _as_int(value, name)
-    if kind != 0:
-        raise ValueError(f"{name} is {kind}, offered is 0 (simple): smooth the series beforehand")
+    if kind not in MATYPES:
+        what = " (MAMA, which has no period)" if kind == _MAMA else ""
+        offered = ", ".join(f"{number} {each}" for number, each in MATYPES.items())
+        raise ValueError(
+            f"{name} is {kind}{what}, offered are {offered}: choose one, or smooth the series beforehand"
+        )
+    return kind
 
 
 def _as_int(value: SupportsIndex, name: str) -> int:

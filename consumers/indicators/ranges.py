@@ -1,6 +1,6 @@
 """The range of a window and a price's place in it: Donchian, Williams %R, stochastic, batch and stream of the same bits.
 
-The extremes come from extremes.py, the two averages of the stochastic from sums.py. A window
+The extremes come from extremes.py, the two averages of the stochastic from matypes.py. A window
 without a range gives 0, as in TA-Lib.
 """
 
@@ -8,8 +8,8 @@ from typing import SupportsIndex
 
 import numpy as np
 
-from consumers.indicators import extremes, states, sums
-from consumers.indicators.inputs import period, same_length, series, simple_average
+from consumers.indicators import extremes, matypes, states, sums
+from consumers.indicators.inputs import average_kind, period, same_length, series
 from consumers.indicators.jit import (
     Floats,
     fill_nan,
@@ -30,7 +30,7 @@ from consumers.indicators.states import (
 )
 
 _TIMEPERIOD = PARAMETERS
-_FAST_K, _SLOW_K, _SLOW_D = range(PARAMETERS, PARAMETERS + 3)
+_FAST_K, _SLOW_K, _K_KIND, _SLOW_D, _D_KIND = range(PARAMETERS, PARAMETERS + 5)
 _EXTREMES = OWN
 _K_SUM = _EXTREMES + extremes.SLOTS
 _D_SUM = _K_SUM + sums.SLOTS
@@ -123,10 +123,10 @@ def stochastic(
     """Stochastic oscillator: slow %K, slow %D, 0 to 100.
 
     fast %K = 100 * (close - lowest low) / (highest high - lowest low) over fastk_period rows, 0
-    in a flat window; slow %K = SMA of it over slowk_period; slow %D = SMA of slow %K over
-    slowd_period.
-    Lookback of both: fastk_period + slowk_period + slowd_period - 3 rows of NaN. Periods: 1 to
-    100000; matypes: 0. As TA-Lib's STOCH; source: George Lane.
+    in a flat window; slow %K = average of it over slowk_period; slow %D = average of slow %K
+    over slowd_period.
+    Lookback of both: fastk_period - 1 rows of NaN and those of the averages (matypes.py).
+    Periods: 1 to 100000; matypes: 0 (SMA) to 6, 8. As TA-Lib's STOCH; source: George Lane.
     """
     high, low, close = series(high, "high"), series(low, "low"), series(close, "close")
     same_length(high, low, close)
@@ -146,10 +146,14 @@ def stochastic_state(
     slowd_matype: SupportsIndex = 0,
 ) -> Floats:
     """Make the state of a stochastic oscillator."""
-    fast, slow_k, slow_d = _stochastic_periods(
+    parameters = _stochastic_periods(
         fastk_period, slowk_period, slowk_matype, slowd_period, slowd_matype
     )
-    return states.new_state(STOCHASTIC, 2 * fast + slow_k + slow_d, fast, slow_k, slow_d)
+    fast, slow_k, k_kind, slow_d, d_kind = parameters
+    rings = 2 * fast + slow_k + slow_d
+    if (k_kind, d_kind) != (matypes.SIMPLE, matypes.SIMPLE):
+        rings = 2 * fast + matypes.room(slow_k) + matypes.room(slow_d)
+    return states.new_state(STOCHASTIC, rings, *parameters)
 
 
 @part
@@ -161,16 +165,12 @@ def stochastic_step(state: Floats, high: float, low: float, close: float) -> tup
         memory, len(state), STOCHASTIC, np.isnan(high) or np.isnan(low) or np.isnan(close)
     ):
         highest, lowest = _extremes_step(memory, high, low)
-        fast, slow_k, slow_d = int(memory[_FAST_K]), int(memory[_SLOW_K]), int(memory[_SLOW_D])
-        rows = memory[ROWS]
-        if rows >= fast:
-            ring = RINGS + 2 * fast
+        if memory[ROWS] >= memory[_FAST_K]:
             raw = _fast_k(highest, lowest, close)
-            k = sums.push(memory, _K_SUM, ring, slow_k, raw, _PERCENT) / slow_k
-            if rows >= fast + slow_k - 1:
-                d = sums.push(memory, _D_SUM, ring + slow_k, slow_d, k, _PERCENT) / slow_d
-            if rows < fast + slow_k + slow_d - 2:
-                k = d = np.nan
+            if memory[_K_KIND] == matypes.SIMPLE and memory[_D_KIND] == matypes.SIMPLE:
+                k, d = _simple_step(memory, raw)
+            else:
+                k, d = _averages_step(memory, raw)
     return k, d
 
 
@@ -180,13 +180,13 @@ def _stochastic_periods(
     slowk_matype: SupportsIndex,
     slowd_period: SupportsIndex,
     slowd_matype: SupportsIndex,
-) -> tuple[int, int, int]:
-    simple_average(slowk_matype, "slowk_matype")
-    simple_average(slowd_matype, "slowd_matype")
+) -> tuple[int, int, int, int, int]:
     return (
         period(fastk_period, "fastk_period"),
         period(slowk_period, "slowk_period"),
+        average_kind(slowk_matype, "slowk_matype"),
         period(slowd_period, "slowd_period"),
+        average_kind(slowd_matype, "slowd_matype"),
     )
 
 
@@ -209,6 +209,37 @@ def _fast_k(highest: float, lowest: float, close: float) -> float:
     reach = highest - lowest
     flat = abs(reach) <= _FLAT * (abs(highest) + abs(lowest))
     return 0.0 if flat else 100.0 * ((close - lowest) / reach)
+
+
+@part
+def _simple_step(state: Floats, raw: float) -> tuple[float, float]:
+    """Take a fast %K into two simple averages; give both, NaN until both are warm."""
+    k = d = np.nan
+    fast, slow_k, slow_d = int(state[_FAST_K]), int(state[_SLOW_K]), int(state[_SLOW_D])
+    rows, ring = state[ROWS], RINGS + 2 * fast
+    k = sums.push(state, _K_SUM, ring, slow_k, raw, _PERCENT) / slow_k
+    if rows >= fast + slow_k - 1:
+        d = sums.push(state, _D_SUM, ring + slow_k, slow_d, k, _PERCENT) / slow_d
+    if rows < fast + slow_k + slow_d - 2:
+        k = d = np.nan
+    return k, d
+
+
+@part
+def _averages_step(state: Floats, raw: float) -> tuple[float, float]:
+    """Take a fast %K into the two averages, of any kind; give both, NaN until both are warm."""
+    fast, slow_k, slow_d = int(state[_FAST_K]), int(state[_SLOW_K]), int(state[_SLOW_D])
+    k_kind, d_kind = int(state[_K_KIND]), int(state[_D_KIND])
+    at = RINGS + 2 * fast
+    rows = state[ROWS] - fast
+    waits = matypes.lookback(k_kind, slow_k)
+    k = matypes.advance(state, at, k_kind, slow_k, raw, _PERCENT)
+    if rows < waits:
+        return np.nan, np.nan
+    d = matypes.advance(state, at + matypes.room(slow_k), d_kind, slow_d, k, _PERCENT)
+    if rows < waits + matypes.lookback(d_kind, slow_d):
+        k = np.nan
+    return k, d
 
 
 @part
@@ -261,19 +292,21 @@ def _stochastic_kernel(
     close: Floats,
     fast: int,
     slow_k: int,
+    k_kind: int,
     slow_d: int,
+    d_kind: int,
     out_k: Floats,
     out_d: Floats,
 ) -> None:
-    first = first_row_3(high, low, close)
-    ready = first + fast + slow_k + slow_d - 3
+    begin = first_row_3(high, low, close)
+    after = begin + fast - 1 + matypes.lookback(k_kind, slow_k)
+    ready = after + matypes.lookback(d_kind, slow_d)
     if ready < len(high):
         # %D is written last, so until then its place holds the fast %K.
-        _fast_k_batch(high[first:], low[first:], close[first:], fast, out_d[first:])
-        begin = first + fast - 1
-        sums.mean_batch(out_d[begin:], slow_k, _PERCENT, out_k[begin:])
-        begin += slow_k - 1
-        sums.mean_batch(out_k[begin:], slow_d, _PERCENT, out_d[begin:])
+        _fast_k_batch(high[begin:], low[begin:], close[begin:], fast, out_d[begin:])
+        begin += fast - 1
+        matypes.average_batch(out_d[begin:], k_kind, slow_k, _PERCENT, out_k[begin:])
+        matypes.average_batch(out_k[after:], d_kind, slow_d, _PERCENT, out_d[after:])
     fill_nan(out_k, ready)
     fill_nan(out_d, ready)
 

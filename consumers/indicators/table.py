@@ -14,6 +14,7 @@ from consumers.indicators import (
     channels,
     deviation,
     flows,
+    matypes,
     ranges,
     volume,
     wilder,
@@ -65,11 +66,21 @@ def _macd_lookback(fastperiod: int = 12, slowperiod: int = 26, signalperiod: int
 def _stochastic_lookback(
     fastk_period: int = 5,
     slowk_period: int = 3,
-    slowk_matype: int = 0,  # noqa: ARG001
+    slowk_matype: int = 0,
     slowd_period: int = 3,
-    slowd_matype: int = 0,  # noqa: ARG001
+    slowd_matype: int = 0,
 ) -> int:
-    return fastk_period + slowk_period + slowd_period - 3
+    slow_k = matypes.lookback(slowk_matype, slowk_period)
+    return fastk_period - 1 + slow_k + matypes.lookback(slowd_matype, slowd_period)
+
+
+def _bollinger_lookback(
+    timeperiod: int = 20,
+    nbdevup: float = 2.0,  # noqa: ARG001
+    nbdevdn: float = 2.0,  # noqa: ARG001
+    matype: int = 0,
+) -> int:
+    return matypes.lookback(matype, timeperiod)
 
 
 def _vwap_lookback(timeperiod: int = 0) -> int:
@@ -112,7 +123,7 @@ INDICATORS: dict[str, Indicator] = {
         deviation.bollinger_step,
         _REAL,
         _bands("bollinger"),
-        _window(20),
+        _bollinger_lookback,
     ),
     "bollinger_percent_b": Indicator(
         deviation.bollinger_percent_b,
@@ -120,7 +131,7 @@ INDICATORS: dict[str, Indicator] = {
         deviation.bollinger_percent_b_step,
         _REAL,
         ("bollinger_percent_b",),
-        _window(20),
+        _bollinger_lookback,
     ),
     "bollinger_bandwidth": Indicator(
         deviation.bollinger_bandwidth,
@@ -128,7 +139,7 @@ INDICATORS: dict[str, Indicator] = {
         deviation.bollinger_bandwidth_step,
         _REAL,
         ("bollinger_bandwidth",),
-        _window(20),
+        _bollinger_lookback,
     ),
     "stochastic": Indicator(
         ranges.stochastic,
