@@ -7,6 +7,7 @@ later too; others by the scales of their instrument's version. Columns of own co
 import numpy as np
 
 from layouts.bar import BAR
+from layouts.instrument import INSTRUMENT
 
 INSTRUMENT_SCALES = ("price_scale", "qty_scale")
 """Scales that come from the instrument where the record does not carry them."""
@@ -14,6 +15,11 @@ INSTRUMENT_SCALES = ("price_scale", "qty_scale")
 _BAR_SCALES = dict.fromkeys(
     ("open", "high", "low", "close", "vwap"), "price_scale"
 ) | dict.fromkeys(("volume", "buy_volume", "sell_volume"), "qty_scale")
+_INSTRUMENT_COLUMNS = {
+    "tick": "price_scale",
+    "lot": "qty_scale",
+    "multiplier": "multiplier_scale",
+}
 _WIDE_SCALES = ("money_scale", "value_scale")
 
 
@@ -21,6 +27,8 @@ def scale_of(layout: np.dtype, name: str) -> str:
     """Return the name of the scale of a column, "" where it is no price, quantity or fee: value = column / 10**scale."""
     if layout == BAR:
         return _BAR_SCALES.get(name, "")
+    if layout == INSTRUMENT:
+        return _INSTRUMENT_COLUMNS.get(name, "")
     if layout[name].base != np.int64:
         return ""
     names = layout.names or ()

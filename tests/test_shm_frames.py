@@ -163,6 +163,27 @@ def test_other_layouts_become_columns_too(market) -> None:
             reader.to_arrow(kind="trade")
 
 
+@pytest.mark.parametrize(
+    ("price", "tick", "lot", "multiplier"),
+    [
+        ("float", 0.05, 0.00000001, 0.25),
+        ("decimal", Decimal("0.05"), Decimal("1E-8"), Decimal("0.25")),
+        ("fixed", 5, 1, 25),
+    ],
+)
+def test_steps_of_an_instrument_are_at_its_own_scales(market, price, tick, lot, multiplier) -> None:
+    """Tick at its version's price scale, lot at its quantity's, multiplier at its own; what is not known is 0."""
+    row = np.zeros(1, INSTRUMENT)
+    row["instrument_id"], row["kind"], row["version"], row["tick"], row["lot"] = 9, 17, 1, 5, 1
+    row["price_scale"], row["qty_scale"], row["multiplier_scale"], row["multiplier"] = 2, 8, 2, 25
+    market.table.publish(row)
+    with shm.attach("kraken.instruments", market.instance) as reader:
+        frame = reader.to_polars(price=price)
+    rows = [frame[name].to_list() for name in ("tick", "lot", "multiplier", "price_scale")]
+    assert [values[-1] for values in rows] == [tick, lot, multiplier, 2]
+    assert [values[0] for values in rows[:3]] == [0, 0, 0]
+
+
 def test_a_table_of_nothing_has_its_columns(market) -> None:
     """An empty answer can be concatenated with a later one."""
     with shm.attach("kraken.events", market.instance) as reader:
