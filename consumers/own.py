@@ -30,8 +30,9 @@ and in the TOML beside it, which makes a ring `vwap.rows` of it:
     inputs = ["*.events"]
 
 The ring is recorded like every other, and every reader finds the layout in it: `tickring ring tail vwap.rows`,
-`shm.attach("vwap.rows").to_polars()`, `history.sql("select symbol, vwap from vwap")`. Integers of 64 bits in columns `price`,
-`qty`, `..._price`, `..._qty` are taken for those of the instrument's scales and shown as numbers.
+`shm.attach("vwap.rows").to_polars()`, `history.sql("select symbol, vwap / pow(10, price_scale) from vwap")`. 64-bit
+integers in columns `price`, `qty`, `..._price`, `..._qty` stand at the instrument's scales and are shown as numbers;
+what the kernel makes of them in floats, such as this `vwap`, is shown as it is.
 
 Given: batches, the cursor, checkpoints, restart without a row twice or missing, heartbeat, counters, pinning. The
 same `OwnComputation` runs over recorded records: `OwnComputation(VWAP).process(records)`.

@@ -1,9 +1,9 @@
 """The views of history over an own consumer's rows unite every layout that it ever had, by the names of its columns.
 
 **Layout** Of consumer `vwap`: `vwap`, its rows with `venue`, `symbol`, `side` and scaled numbers as the other views have them
-(columns `price`, `qty`, `..._price`, `..._qty` of 64-bit integers are scaled), and `vwap_records`, every record as it is.
-A column that a layout lacks is null in its rows. One that was numbers of several types is of the widest; one that was
-text, or an array, in one layout and something else in another is text in all.
+(columns `price`, `qty`, `..._price`, `..._qty` of 64-bit integers are scaled; `price_scale` and `qty_scale` are there for
+others), and `vwap_records`, every record as it is. A column that a layout lacks is null in its rows. One that was numbers of
+several types is of the widest; one that was text, or an array, in one layout and something else in another is text in all.
 """
 # ruff: noqa: S608 - the statements are made of this module's own names and numbers
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from layouts import LAYOUTS, Kind, Mark
-from layouts.scales import scale_of, wide_columns
+from layouts.scales import INSTRUMENT_SCALES, scale_of, wide_columns
 
 
 class RecordView(NamedTuple):
@@ -90,7 +90,7 @@ def record_select(
     wide = wide_columns(layout)
     carried = layout.names or ()
     columns = []
-    lacking = set()
+    lacking = set(INSTRUMENT_SCALES).difference(carried) if Kind.OWN in kinds else set()
     for name in carried:
         scale = scale_of(layout, name)
         if name in _LEFT_OUT:

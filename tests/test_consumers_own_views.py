@@ -59,10 +59,10 @@ def test_rows_of_ones_own_are_a_view_under_its_name(feed: Feed) -> None:
     rows = rows_of(VWAP, 3, vwap=[1.5, 2.5, np.nan], qty=[3, 150_000_000, 0])
     rows["kind"][2] = Kind.RESTART
     producer.publish_batch(rows)
-    query = "select seq, venue, symbol, vwap, qty, qty_scale from vwap order by seq"
+    query = "select seq, venue, symbol, vwap, qty, price_scale, qty_scale from vwap order by seq"
     assert ask(feed.place, query) == [
-        (1, "kraken", "BTC/USD", 1.5, 0.00000003, 8),
-        (2, "kraken", "BTC/USD", 2.5, 1.5, 8),
+        (1, "kraken", "BTC/USD", 1.5, 0.00000003, 2, 8),
+        (2, "kraken", "BTC/USD", 2.5, 1.5, 2, 8),
     ]
     assert ask(feed.place, "select qty from vwap order by seq", "fixed") == [(3,), (150_000_000,)]
     assert ask(feed.place, "select kind, qty from vwap_records order by seq")[2] == (9, 0)
