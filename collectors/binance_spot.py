@@ -282,11 +282,9 @@ class BinanceSpot(DiffDecoder):
         return self._decoded()
 
     def _trade(self, data: Trade | AggregateTrade, ts: int) -> int:
-        line = self.instruments.get(data.s)
-        if line is None:
-            if self._line(data.s) is None:
-                return self._refuse(Reject.UNKNOWN_SYMBOL, ts, is_loss=False)
-            line = self.instruments[data.s]
+        if self._line(data.s) is None:
+            return self._refuse(Reject.UNKNOWN_SYMBOL, ts, is_loss=False)
+        line = self.instruments[data.s]
         if line.trade_kind is not type(data):
             if line.trade_kind is not None:
                 return self._decoded()

@@ -3,12 +3,22 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import conftest
 import psutil
 import pytest
-from conftest import SHM, Instance, children, has_no_child, leaks_since, regions, remove
+from conftest import (
+    SHM,
+    Instance,
+    children,
+    has_no_child,
+    held_by,
+    leaks_since,
+    regions,
+    remove,
+)
 
 pytest_plugins = ["pytester"]
 
@@ -106,6 +116,10 @@ def test_a_region_in_the_hands_of_an_outsider_is_not_ours(tmp_path: Path) -> Non
     subprocess.run(["sh", "-c", command], check=True)
     outsider = psutil.Process(int(pid_file.read_text()))
     try:
+        # It is there before it has opened what it is to hold.
+        deadline = time.monotonic() + 10.0
+        while held.name not in held_by(outsider.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert not leaks_since(*before).told()
     finally:
         outsider.kill()
