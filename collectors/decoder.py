@@ -32,7 +32,7 @@ from layouts import GapReason, InstrumentState, StateReason
 from shm.errors import ConfigurationError
 from shm.feed import widen
 from shm.forms import TAKEN_PLACE, TAKEN_STATUS, TAKEN_TRADES, Form, Forms
-from shm.outlet import DECODED, SNAPSHOT, WIDER, Outlet, Reject, apply_levels
+from shm.outlet import DECODED, WIDER, Outlet, Reject
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 BAD_FRAME = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -263,29 +263,6 @@ class Decoder(ABC):
         self.outbox += self.unsubscribe_frames(wanted)
         self.outbox += self.subscribe_frames(wanted)
 
-    def _apply(
-        self,
-        symbol: str,
-        line: InstrumentLine,
-        flags: int,
-        bids: bytes,
-        asks: bytes,
-        time: bytes,
-        checksum: int,
-        ts: int,
-    ) -> int:
-        """Apply one book frame; open a wider version first where it needs one."""
-        texts = (bids, len(bids), asks, len(asks), time, len(time))
-        status = apply_levels(line.handle, flags, *texts, checksum, ts)
-        if status == WIDER:
-            self._open_version(line, ts)
-            status = apply_levels(line.handle, flags, *texts, checksum, ts)
-        if status:
-            return self._book_failed(symbol, line, status, ts)
-        if flags & SNAPSHOT:
-            line.ask_at = 0
-        return DECODED
-
     def _stages_again(self, line: InstrumentLine, status: int, ts: int) -> bool:
         """Tell whether a trade asked for a version that is open now: the first, or a wider one. What was staged of its frame
         is forgotten then and the whole frame to be staged again, so that all of it has one scale and leaves together.
@@ -370,9 +347,7 @@ class Decoder(ABC):
         self.notices.append(notice)
 
     def _refuse(self, reason: Reject, ts: int, is_loss: bool = True) -> int:
-        """Count a frame that no instrument can be blamed for; a loss is told by a GAP without an
-        instrument.
-        """
+        """Count a frame that no instrument can be blamed for; a loss is told by a GAP without an instrument."""
         if is_loss:
             self.outlet.gap(GapReason.REFUSED_FRAME, 1, ts)
         return self.outlet.count(reason)

@@ -23,9 +23,9 @@ from typing import Annotated, ClassVar, final
 
 import msgspec
 
-from collectors import kraken_pairs
-from collectors.decoder import BAD_FRAME, Decoder, Subscription
+from collectors.decoder import BAD_FRAME, Subscription
 from collectors.instrument_line import InstrumentLine
+from collectors.kraken_spot import KrakenSpot
 from shm.forms import Form, FormKind, take_frame
 from shm.outlet import (
     DECODED,
@@ -93,16 +93,14 @@ _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
-class KrakenV1(Decoder):
+class KrakenV1(KrakenSpot):
     """Kraken v1, channels `book` and `trade`."""
 
     venue: ClassVar[str] = "kraken_v1"
     """Not v2's name: both may be collected side by side, and a symbol then has a stream for each."""
     url: str = "wss://ws.kraken.com"
-    rest_url: str = "https://api.kraken.com"
     channels: ClassVar[frozenset[str]] = frozenset({"book", "trade"})
     depths: ClassVar[frozenset[int]] = frozenset(_DEPTHS.values())
-    default_depth: ClassVar[int] = 10
     forms: ClassVar[tuple[Form, ...]] = _FORMS
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
@@ -155,16 +153,6 @@ class KrakenV1(Decoder):
     def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
         """Return the frame that ends a subscription."""
         return [_request("unsubscribe", wanted)]
-
-    def steps_urls(self) -> list[str]:
-        """Return where the list of pairs is."""
-        return [self.rest_url + kraken_pairs.PATH]
-
-    def _take_answer(self, url: str, body: bytes, ts: int) -> None:
-        """Take tick and lot from the list of pairs."""
-        del ts
-        if kraken_pairs.PATH in url:
-            self._take_steps(kraken_pairs.steps_of(body))
 
     # ---- books ----
 

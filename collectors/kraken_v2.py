@@ -22,10 +22,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from collectors import kraken_pairs
-from collectors.decoder import BAD_FRAME, Decoder, Subscription
+from collectors.decoder import BAD_FRAME, Subscription
 from collectors.instrument_line import InstrumentLine
 from collectors.instruments import Steps
+from collectors.kraken_spot import KrakenSpot
 from shm.forms import Form, FormKind, take_frame
 from shm.outlet import (
     DECODED,
@@ -145,15 +145,13 @@ _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_named = msgspec.json.Decoder(list[_Named]).decode
 
 
-class KrakenV2(Decoder):
+class KrakenV2(KrakenSpot):
     """Kraken v2, channels `book`, `trade` and `instrument`."""
 
     venue: ClassVar[str] = "kraken"
     url: str = "wss://ws.kraken.com/v2"
-    rest_url: str = "https://api.kraken.com"
     channels: ClassVar[frozenset[str]] = frozenset({"book", "trade", "instrument"})
     depths: ClassVar[frozenset[int]] = frozenset({10, 25, 100, 500, 1000})
-    default_depth: ClassVar[int] = 10
     forms: ClassVar[tuple[Form, ...]] = _FORMS
 
     def decode(self, frame: bytes, ts_recv: int) -> int:
@@ -207,16 +205,6 @@ class KrakenV2(Decoder):
     def unsubscribe_frames(self, wanted: Subscription) -> list[bytes]:
         """Return the frame that ends a subscription."""
         return [_request("unsubscribe", wanted)]
-
-    def steps_urls(self) -> list[str]:
-        """Return where the list of pairs is."""
-        return [self.rest_url + kraken_pairs.PATH]
-
-    def _take_answer(self, url: str, body: bytes, ts: int) -> None:
-        """Take tick and lot from the list of pairs."""
-        del ts
-        if kraken_pairs.PATH in url:
-            self._take_steps(kraken_pairs.steps_of(body))
 
     # ---- books ----
 

@@ -168,7 +168,8 @@ class Pass:
             assert feed(self.plain, message) == status
         if message[0] == "recv":
             self.seen[status] += 1
-            if status:
+            # Of a frame that names an unknown symbol as well, the trades of the known ones are published.
+            if status not in (0, Reject.UNKNOWN_SYMBOL):
                 self.refused.append(self.hurt.ts)
         return status
 
