@@ -1,6 +1,7 @@
 """A decoder over private rings, its records kept as they come: the harness of the decoder tests."""
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,8 +25,8 @@ class Ring:
     """A private ring with one reader in the same process."""
 
     def __init__(self, label: str, dtype: np.dtype, slots: int) -> None:
-        self.producer, data, control = open_private(label, dtype, slots, ["reader"])
-        self._consumer = join_private(label, data, control, "reader", dtype)
+        self.producer, *self._memory = open_private(label, dtype, slots, ["reader"])
+        self._consumer = join_private(label, *self._memory, "reader", dtype)
         self._batch = np.zeros(4096, dtype)
 
     def drain(self) -> np.ndarray:
@@ -39,6 +40,8 @@ class Ring:
     def close(self) -> None:
         self._consumer.close()
         self.producer.close()
+        for descriptor in self._memory:
+            os.close(descriptor)  # else its memory stays taken
 
 
 class Pipeline:
