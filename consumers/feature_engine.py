@@ -288,7 +288,7 @@ def _book_words(levels: int) -> int:
 def _flat(dtype: np.dtype, n: int) -> np.ndarray:
     """Return `n` zeroed items that begin on a page; large ones on huge pages where the kernel has them."""
     n_bytes = max(dtype.itemsize * n, 1)
-    memory = mmap.mmap(-1, n_bytes)
+    memory = mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if n_bytes >= _HUGE_BYTES:
         memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, dtype, n)
