@@ -77,7 +77,7 @@ static inline const char *tr_form_number(const char *p, const char *end, int64_t
 }
 
 static inline const char *tr_form_literal(const char *p, const char *end, const char *text, int64_t bytes) {
-    return end - p >= bytes && memcmp(p, text, (size_t)bytes) == 0 ? p + bytes : NULL;
+    return end - p >= bytes && tr_same_bytes(p, text, bytes) ? p + bytes : NULL;
 }
 
 #define TR_FORM_LITERAL(p, end, text) tr_form_literal(p, end, text, (int64_t)sizeof(text) - 1)
