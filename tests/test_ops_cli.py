@@ -115,8 +115,8 @@ def test_mem_counts_the_rings_of_own_consumers(tmp_path: Path, capsys) -> None:
     (tmp_path / "my_wide.py").write_text(OWN)
     file = tmp_path / "own.toml"
     file.write_text(
-        f'[consumers.wide]\nconsumer = "my_wide:WIDE"\nfolder = "{tmp_path}"\nslots = 1024\n'
-        '[consumers.lost]\nconsumer = "nosuch:X"\nslots = 1024\n'
+        f'[consumers.wide]\nconsumer = "my_wide:WIDE"\nfolder = "{tmp_path}"\nslots = 1024\nrows_per_s = 20.0\n'
+        '[consumers.lost]\nconsumer = "nosuch:X"\nslots = 1024\nrows_per_s = 20.0\n'
         '[consumers.off]\nconsumer = "nosuch:X"\nenabled = false\n'
     )
     assert run_verb(["mem", "-c", str(file), "--json"]) == 0
