@@ -24,7 +24,7 @@ from shm.errors import ConfigurationError
 PAUSE_LIMIT_NS = SESSION_GAP_NS
 LATE_NS = 1_000_000
 SPIN_NS = 200_000
-"""A sleep ends so much too late on a quiet host, hardly ever more."""
+"""Sleeps end up to so much too late; the few that are later by more are the host's (`host` in bench_wslog_replay_timing)."""
 ROOM_NS = 5_000_000
 """In a pause as long as this a piece of a file is read."""
 AHEAD_FRAMES = 4096
