@@ -8,17 +8,10 @@ from enum import IntEnum
 
 import numpy as np
 
-from layouts.bar import BAR
-from layouts.book import BOOK, BOOK_DEPTH
-from layouts.control import CONTROL
-from layouts.event import EVENT, EVENT_VIEWS, GapReason, StateReason
-from layouts.exposure import EXPOSURE
-from layouts.features import FEATURES
+from layouts.book import BOOK_DEPTH
+from layouts.event import EVENT_VIEWS, GapReason, StateReason
 from layouts.header import InstrumentState, Kind, Mark
-from layouts.instrument import INSTRUMENT
-from layouts.order import ORDER
-from layouts.position import POSITION
-from layouts.risk_decision import RISK_DECISION
+from layouts.names import LAYOUTS
 from layouts.wslog import (
     ENTRY_MAGIC,
     IN_HAND,
@@ -40,18 +33,9 @@ _C_TYPES = {
 
 def render() -> str:
     """Return the whole text of `native/layouts.h`."""
-    structs = {
-        "event": EVENT,
-        "book": BOOK,
-        "instrument": INSTRUMENT,
-        "features": FEATURES,
-        "bar": BAR,
-        "order": ORDER,
-        "position": POSITION,
-        "risk_decision": RISK_DECISION,
-        "control_record": CONTROL,
-        "exposure": EXPOSURE,
-    }
+    # `tr_control` is the region beside a ring.
+    c_names = {"control": "control_record"}
+    structs = {c_names.get(name, name): layout for name, layout in LAYOUTS.items()}
     structs |= {kind.name.lower(): view for kind, view in EVENT_VIEWS.items()}
     structs |= {"wslog_entry": WSLOG_ENTRY}
     parts = [
